@@ -1,0 +1,61 @@
+# Everything a command needs is brought into this checkout (.venv, .cache); nothing outside is touched.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export UV_CACHE_DIR := $(CURDIR)/.cache/uv
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+PROJECT := $(UV_INSTALL) --no-deps --no-build-isolation --editable .
+
+.PHONY: demo test lint bench soak serve lock clean
+
+demo: $(VENV)/.demo ## Stream real video to several customers, through a SIGKILL, onto invoices
+	$(BIN)/streamgauge demo $(ARGS)
+
+test: $(VENV)/.dev ## Run every test
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(VENV)/.dev ## Format, rules, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## Print ratios against peers and limits, measured in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev ## Two hundred rounds of SIGKILL on either side
+	STREAMGAUGE_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_sigkill.py -s --timeout 7200 $(ARGS)
+
+serve: $(VENV)/.demo ## A server on ./billing
+	$(BIN)/streamgauge serve --data-dir billing $(ARGS)
+
+lock: $(BIN)/uv ## Resolve again: names, versions and digests, no index address
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" --extra demo --extra jwt \
+	  --extra cluster --group dev pyproject.toml --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" --extra demo \
+	  --constraint requirements/dev.txt pyproject.toml requirements/build.in \
+	  --output-file requirements/demo.txt
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/uv: requirements/uv.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+	touch $@
+
+$(VENV)/.demo: $(BIN)/uv requirements/demo.txt pyproject.toml
+	$(UV_INSTALL) --require-hashes --requirement requirements/demo.txt
+	$(PROJECT)
+	touch $@
+
+$(VENV)/.dev: $(BIN)/uv requirements/dev.txt pyproject.toml
+	$(UV_INSTALL) --require-hashes --requirement requirements/dev.txt
+	$(PROJECT)
+	touch $@ $(VENV)/.demo
