@@ -29,3 +29,106 @@ EPOCH_EARLIEST_S: Final = 1_420_070_400  # 2015-01-01T00:00:00Z
 JOURNAL_RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
 
 assert BODY_BYTES_MAX < JOURNAL_RECORD_BYTES_MAX
+
+# Dodo's: the clauses of a filter, and filters inside one another.
+FILTER_CLAUSES_MAX: Final = 10
+FILTER_LEVELS_MAX: Final = 3
+
+# Dodo's: its answers carry fixed prices and totals of a meter as int32.
+INT32_MAX: Final = 2**31 - 1
+# Dodo's account limit; its guide says 10 per product, its schema nothing.
+METERS_PER_PRODUCT_MAX: Final = 50
+# Dodo's: the longest life of a subscription; also keeps dates far from the calendar's end.
+SUBSCRIPTION_YEARS_MAX: Final = 20
+# 20 years of days.
+PERIOD_COUNT_MAX: Final = 7_306
+
+# Server: the ingest log and the store.
+# One insert of the engine is one block up to here; above 100,000 rows an insert gets no cheaper.
+SEGMENT_ROWS_MAX: Final = 262_144
+# At about 300 bytes a row, some 100,000 rows; a shortest row has 180 bytes, so rows stay in bounds.
+INGEST_SEGMENT_BYTES_MAX: Final = 32 * 1024 * 1024
+# Blocks the engine remembers: one per insert, month and view. Ten thousand inserts of one month.
+DEDUPLICATION_WINDOW_EVENTS: Final = 10_000
+# The same with a view for each of a hundred meters.
+DEDUPLICATION_WINDOW_ROLLUPS: Final = 1_000_000
+# Sealed segments kept after their insert, in case the engine lost what it called written.
+RETAINED_SEGMENTS_MAX: Final = 16
+RETAINED_BYTES_MAX: Final = 128 * 1024 * 1024
+# Rows of one backfilled chunk: one block, a second of work, a hundred megabytes.
+BACKFILL_CHUNK_ROWS: Final = 500_000
+# Each holds a connection to the engine; two cores gain nothing from more.
+STORE_QUERIES_AT_ONCE: Final = 4
+GROUP_KEYS_MAX: Final = 5
+EVENTS_PAGE_MAX: Final = 1_000
+EVENTS_PAGE_NUMBER_MAX: Final = 1_000_000
+# Accepted but not on disk; some 200,000 events, a second of a fast disk.
+COMMIT_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
+# On disk but not in the engine; a day of an engine that refuses, at a thousand events a second.
+INGEST_LOG_BYTES_MAX: Final = 24 * 1024 * 1024 * 1024
+# A repeat waits this long for its original; beyond, the client tries again.
+COMMIT_WAIT_S: Final = 20.0
+
+# The largest meter the rules allow is some 100 kB; only events need more.
+API_BODY_BYTES_MAX: Final = 1024 * 1024
+# Dodo's paging of every list but events.
+PAGE_SIZE_DEFAULT: Final = 10
+PAGE_SIZE_MAX: Final = 100
+# Far above any catalog, and its product with a page still fits SQLite's 64-bit offset.
+PAGE_NUMBER_MAX: Final = 1_000_000_000
+# The contract names no lengths; these keep a catalog row within a few kilobytes.
+NAME_CHARS_MAX: Final = 255
+DESCRIPTION_CHARS_MAX: Final = 1_000
+# Keys in use at once, kept in memory while the catalog is unchanged; some 200 bytes each.
+KEYS_CACHED_MAX: Final = 4_096
+
+# The SDK's requests: a host that does not answer SYN is down; a batch is committed in milliseconds.
+CONNECT_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 60.0
+# An answer to a batch names at most 1,000 events with a reason each; more is not from our peers.
+ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+# A mistaken Retry-After must not stop delivery for longer than people notice.
+RETRY_AFTER_S_MAX: Final = 600.0
+
+# How far back a file of events looks for a repeat: several full batches of a crashed deliverer.
+JSONL_TAIL_EVENTS: Final = 10_000
+JSONL_TAIL_BYTES: Final = 16 * 1024 * 1024
+
+# Command line: an answer is held in memory; a page of the longest events is some 33 MB.
+CLI_ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+
+# The SDK's tally page: some 5,000 slots of 64 bytes with a usual descriptor, made in 0.1 ms.
+TALLY_PAGE_BYTES: Final = 1024 * 1024
+# Of one call: exact in every JSON parser that its event may meet, and far above any chunk.
+QUANTITY_BYTES_MAX: Final = 2**53 - 1
+# Small enough to be read whole for a batch, large enough to be removed seldom.
+SPOOL_SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+# A sink that is away for long must not fill the host's disk or memory; beyond, events are refused.
+SPOOL_BYTES_MAX: Final = 16 * 1024 * 1024 * 1024
+SPOOL_MEMORY_BYTES_MAX: Final = 256 * 1024 * 1024
+# Events that the disk refused for now, kept in memory until it takes them again.
+SPOOL_BACKLOG_EVENTS_MAX: Final = 100_000
+# Refused events are kept to be read by people; the oldest go first.
+DEAD_LETTERS_BYTES_MAX: Final = 64 * 1024 * 1024
+# A delivered body stays below what servers take; a full usual batch is 0.3 MB.
+DELIVERY_BYTES_MAX: Final = 4 * 1024 * 1024
+# The wait between looks for spools of processes that are gone; each look is a directory listing.
+ADOPTION_INTERVAL_S: Final = 60
+# A key that was not accepted is tried again this often at most.
+AUTH_RETRY_S: Final = 60
+# One line a minute per cause says enough in a log.
+LOG_INTERVAL_S: Final = 60
+# Directories listed as left alone; a planted crowd must not fill memory.
+LEFT_ALONE_MAX: Final = 100
+# A query that needs fresh events waits this long for the store; normally some milliseconds.
+CAUGHT_UP_WAIT_S: Final = 15.0
+# Blocking calls to store and catalog at once; each may hold a connection.
+POOL_THREADS_MAX: Final = 8
+# How long a stop waits for answers, for the disk and for the running insert.
+STOP_S: Final = 20.0
+
+# One answer of /v1/usage: every customer of a company of the size we build for, by one group.
+USAGE_ROWS_MAX: Final = 100_000
+
+# Answering later than a client waits (60 s in the official SDKs) would have the meter made twice.
+ROLLUP_WAIT_S: Final = 5

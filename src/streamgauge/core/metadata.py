@@ -34,6 +34,7 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-
 _NUMBER_CHARS_MAX: Final = 200
 _EXPONENT_MAX: Final = 200
 
+_UNICODE_RULE: Final = "be valid Unicode, without lone surrogates"
 _STRING_DECODER: Final = msgspec.json.Decoder(str)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -53,7 +54,7 @@ def canonical(value: object, *, field: str = "metadata") -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(field, value, "be a finite number")
-        return canonical_number(Decimal(repr(value)), field=field)
+        return canonical_number(Decimal(float.__repr__(value)), field=field)
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise InvalidInputError(field, value, "be a finite number")
@@ -70,7 +71,10 @@ def canonical_raw(raw: str, *, field: str = "metadata") -> str:
     if _PLAIN_INTEGER.fullmatch(raw) or _PLAIN_STRING.fullmatch(raw) or raw in {"true", "false"}:
         return raw
     if raw.startswith('"'):
-        return _string(_STRING_DECODER.decode(raw), field)
+        try:
+            return _string(_STRING_DECODER.decode(raw), field)
+        except msgspec.DecodeError:
+            raise InvalidInputError(field, raw, _UNICODE_RULE) from None
     match = _NUMBER.fullmatch(raw)
     if match is None:
         raise InvalidInputError(
@@ -98,12 +102,7 @@ def canonical_number(number: Decimal, *, field: str) -> str:
         text = "0"
     whole, _, places = text.lstrip("-").partition(".")
     significant = len((whole + places).lstrip("0"))
-    whole_digits_max = NUMBER_DIGITS_MAX if not places else NUMBER_DIGITS_MAX - len(places)
-    if (
-        len(places) > NUMBER_PLACES_MAX
-        or significant > NUMBER_DIGITS_MAX
-        or len(whole.lstrip("0")) > whole_digits_max
-    ):
+    if len(places) > NUMBER_PLACES_MAX or significant > NUMBER_DIGITS_MAX:
         raise InvalidInputError(field, number, _number_rule())
     return text
 
@@ -157,9 +156,10 @@ def _string(value: str, field: str) -> str:
     if len(value) > METADATA_VALUE_CHARS_MAX:
         raise InvalidInputError(field, value, f"have at most {METADATA_VALUE_CHARS_MAX} characters")
     try:
-        return _ENCODER.encode(value).decode()
+        # Types that derive from str, such as numpy's, have encodings of their own or none.
+        return _ENCODER.encode(str.__str__(value)).decode()
     except UnicodeEncodeError:
-        raise InvalidInputError(field, value, "be valid Unicode, without lone surrogates") from None
+        raise InvalidInputError(field, value, _UNICODE_RULE) from None
 
 
 def _integer(value: int, field: str) -> str:
@@ -167,7 +167,7 @@ def _integer(value: int, field: str) -> str:
         # Decimal texts of huge integers are slow to make, so the message shows the size alone.
         shown = f"an integer of {value.bit_length()} bits"
         raise InvalidInputError(field, shown, _number_rule())
-    return str(value)
+    return int.__repr__(value)
 
 
 def _number_rule() -> str:

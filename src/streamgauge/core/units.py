@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final
 
 from streamgauge.core.errors import InvalidInputError
@@ -65,10 +66,10 @@ def parse_bytes(text: str, *, field: str = "quantity") -> int:
     if match is None:
         raise InvalidInputError(field, text, "be a number and a unit, such as 10GB or 1.5 GiB")
     unit = parse_unit(match[2], field=field) if match[2] else ByteUnit.BYTE
-    quantity = Decimal(match[1]) * unit.bytes
-    if quantity != int(quantity):
+    quantity = Fraction(match[1]) * unit.bytes
+    if quantity.denominator != 1:
         raise InvalidInputError(field, text, "be a whole number of bytes")
-    return int(quantity)
+    return quantity.numerator
 
 
 def format_bytes(quantity: int) -> str:

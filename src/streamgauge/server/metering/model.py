@@ -1,0 +1,98 @@
+"""What a meter means, in Python: the reference that the compiled SQL is tested against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from operator import ge, gt, le, lt
+from typing import Final
+
+import msgspec
+
+from streamgauge.core.events import UsageEvent
+from streamgauge.core.metadata import Scalar, parse
+from streamgauge.server.metering.filters import Condition, Conjunction, Filter, Operator
+from streamgauge.server.metering.meter import AggregationType, Meter
+
+_ORDERS: Final = {
+    Operator.GREATER_THAN: gt,
+    Operator.GREATER_THAN_OR_EQUALS: ge,
+    Operator.LESS_THAN: lt,
+    Operator.LESS_THAN_OR_EQUALS: le,
+}
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a meter says: an exact quantity, and how many events made it or held no number."""
+
+    quantity: Fraction
+    events: int
+    not_counted: int
+
+
+def measure(meter: Meter, events: Iterable[UsageEvent]) -> Measured:
+    """Return what ``meter`` says of ``events``, given in log order."""
+    taken = [event for event in events if takes(meter, event)]
+    added = [
+        (event.timestamp, part)
+        for event in taken
+        if (part := adds(meter, event.metadata)) is not None
+    ]
+    quantity = _aggregate(meter.aggregation.type, added)
+    return Measured(quantity=quantity, events=len(added), not_counted=len(taken) - len(added))
+
+
+def takes(meter: Meter, event: UsageEvent) -> bool:
+    """Return whether ``meter`` takes ``event``."""
+    named = event.event_name == meter.event_name
+    return named and (meter.filter is None or holds(meter.filter, event.metadata))
+
+
+def adds(meter: Meter, metadata: Mapping[str, str]) -> Fraction | None:
+    """Return what an event of canonical ``metadata`` adds, or None if it holds no number."""
+    if meter.aggregation.key is None:
+        return Fraction(1)
+    found = parse(metadata.get(meter.aggregation.key, "false"))
+    return None if isinstance(found, bool | str) else Fraction(found)
+
+
+def holds(clause: Filter | Condition, metadata: Mapping[str, str]) -> bool:
+    """Return whether ``clause`` is true of canonical ``metadata``; never if its key is missing."""
+    if isinstance(clause, Filter):
+        joined = all if clause.conjunction is Conjunction.AND else any
+        return joined(holds(inner, metadata) for inner in clause.clauses)
+    if clause.key not in metadata:
+        return False
+    return _compare(clause.operator, parse(metadata[clause.key]), parse(clause.value))
+
+
+def _aggregate(type: AggregationType, added: list[tuple[datetime, Fraction]]) -> Fraction:
+    parts = [part for _, part in added]
+    match type:
+        case AggregationType.COUNT | AggregationType.SUM:
+            return sum(parts, Fraction(0))
+        case AggregationType.MAX:
+            return max(parts, default=Fraction(0))
+        case AggregationType.LAST:
+            latest = max((at for at, _ in added), default=None)
+            return next((part for at, part in reversed(added) if at == latest), Fraction(0))
+
+
+def _compare(operator: Operator, found: Scalar, asked: Scalar) -> bool:
+    alike = _kind(found) is _kind(asked)
+    match operator:
+        case Operator.EQUALS:
+            return alike and found == asked
+        case Operator.NOT_EQUALS:
+            return not (alike and found == asked)
+        case Operator.CONTAINS | Operator.DOES_NOT_CONTAIN:
+            contains = isinstance(found, str) and isinstance(asked, str) and asked in found
+            return contains is (operator is Operator.CONTAINS)
+        case _:
+            return alike and not isinstance(found, bool) and bool(_ORDERS[operator](found, asked))
+
+
+def _kind(value: Scalar) -> type:
+    return Decimal if isinstance(value, int) and not isinstance(value, bool) else type(value)
