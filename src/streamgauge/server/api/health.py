@@ -1,0 +1,59 @@
+"""Is it alive, is it ready, and its figures; no key needed, nothing about customers in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from streamgauge.server.api.parts import Parts
+
+_JSON: Final = "application/json"
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``/readyz`` says.
+
+    Attributes:
+        status: ``ready`` or ``not ready``.
+        trouble: What does not work now.
+        damage: What was found broken on disk at the start, and set aside.
+        lag_s: How long the oldest accepted event waits to be queryable.
+    """
+
+    status: str
+    trouble: list[str]
+    damage: list[str]
+    lag_s: float
+
+
+def health_routes(parts: Parts, metrics: Callable[[], bytes]) -> list[BaseRoute]:
+    """Return ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    async def healthz(_request: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=_JSON)
+
+    async def readyz(_request: Request) -> Response:
+        state = parts.pipeline.state()
+        answer = Readiness(
+            status="not ready" if state.trouble else "ready",
+            trouble=state.trouble,
+            damage=state.damage,
+            lag_s=round(state.lag_s, 3),
+        )
+        status = 503 if state.trouble else 200
+        return Response(msgspec.json.encode(answer), status, media_type=_JSON)
+
+    async def figures(_request: Request) -> Response:
+        return Response(metrics(), media_type=METRICS_TYPE)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", figures),
+    ]

@@ -1,0 +1,98 @@
+"""The operation tables as an OpenAPI 3.1 document, at ``/openapi.json``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from streamgauge.server.api.errors import ErrorBody
+from streamgauge.server.api.operation import Operation
+
+_REF: Final = "#/components/schemas/{name}"
+_PARAMETER: Final = re.compile(r"{([a-z_]+)}")
+_JSON: Final = "application/json"
+
+Tree = dict[str, Any]
+
+
+def document(operations: Iterable[Operation], *, version: str) -> Tree:
+    """Return the OpenAPI document of ``operations``."""
+    table = tuple(operations)
+    kinds = {
+        kind: None
+        for operation in table
+        for kind in (operation.query, operation.body, operation.response)
+        if kind is not None
+    }
+    schemas, components = msgspec.json.schema_components(
+        [*kinds, ErrorBody], schema_hook=_any_value, ref_template=_REF
+    )
+    schema_of = dict(zip([*kinds, ErrorBody], schemas, strict=True))
+    paths: dict[str, Tree] = {}
+    for operation in table:
+        entry = _entry(operation, schema_of, components)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = entry
+    others = {kind for o in table for kind in (o.body, o.response) if kind is not None}
+    queries = {_name(schema_of[o.query]) for o in table if o.query not in {None, *others}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "streamgauge", "version": version},
+        "security": [{"API_KEY": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"API_KEY": {"type": "http", "scheme": "bearer"}},
+            "schemas": {name: tree for name, tree in components.items() if name not in queries},
+        },
+    }
+
+
+def _any_value(_kind: type) -> Tree:
+    return {"description": "any JSON value"}
+
+
+def _entry(operation: Operation, schema_of: dict[Any, Tree], components: Tree) -> Tree:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PARAMETER.findall(operation.path)
+    ]
+    if operation.query is not None:
+        parameters += _query_parameters(components[_name(schema_of[operation.query])])
+    success: Tree = {"description": "success"}
+    if operation.response is not None:
+        success["content"] = {_JSON: {"schema": schema_of[operation.response]}}
+    refused = {"description": "refused", "content": {_JSON: {"schema": schema_of[ErrorBody]}}}
+    entry: Tree = {
+        "operationId": _operation_id(operation),
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": parameters,
+        "responses": {str(operation.status): success, "default": refused},
+    }
+    if operation.body is not None:
+        entry["requestBody"] = {
+            "required": True,
+            "content": {_JSON: {"schema": schema_of[operation.body]}},
+        }
+    return entry
+
+
+def _query_parameters(schema: Tree) -> list[Tree]:
+    required = set(schema.get("required", ()))
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": tree}
+        for name, tree in schema["properties"].items()
+    ]
+
+
+def _operation_id(operation: Operation) -> str:
+    words = re.sub(r"[^a-z0-9]+", "_", operation.path.lower()).strip("_")
+    return f"{operation.method.lower()}_{words}"
+
+
+def _name(reference: Tree) -> str:
+    name = reference["$ref"].rpartition("/")[2]
+    assert isinstance(name, str), "references are texts"
+    return name

@@ -1,0 +1,55 @@
+"""What handlers may ask of the running server; ``server/app.py`` builds what fulfils it.
+
+Handlers depend on this and not on the composition root, so imports keep pointing down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from streamgauge.core.clock import Clock
+from streamgauge.server.billing import Billing
+from streamgauge.server.catalog import Catalog
+from streamgauge.server.ingest.pipeline import Pipeline
+from streamgauge.server.metering.meter import Meter
+from streamgauge.server.store import EventStore
+
+T = TypeVar("T")
+
+
+class Parts(Protocol):
+    """The running server, as handlers see it."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Return keys, customers, meters, products, subscriptions and invoices."""
+        ...
+
+    @property
+    def store(self) -> EventStore:
+        """Return events and usage; its calls block, so give them to ``run``."""
+        ...
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Return the way of events to the store: accept, ``caught_up``, ``position``."""
+        ...
+
+    @property
+    def billing(self) -> Billing:
+        """Return what bills customers; its calls block, so give them to ``run``."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Return where time comes from."""
+        ...
+
+    async def run(self, function: Callable[..., T], /, *args: object) -> T:
+        """Return ``function(*args)``, called in the bounded thread pool."""
+        ...
+
+    async def add_meter(self, meter: Meter) -> None:
+        """Return when the events of ``meter`` are being rolled up; twice is once."""
+        ...

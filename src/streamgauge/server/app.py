@@ -1,0 +1,185 @@
+"""The composition root: options become parts, parts become an ASGI application.
+
+Parts open in the order of the data path backwards (catalog, store, log, pipeline) and close in the
+other, so nothing is accepted before it can be kept, and everything accepted is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, ExceptionHandler
+
+from streamgauge._version import __version__
+from streamgauge.core.clock import Clock, SystemClock
+from streamgauge.core.disk import OsDirectory
+from streamgauge.core.files import hold
+from streamgauge.core.limits import POOL_THREADS_MAX
+from streamgauge.server import telemetry
+from streamgauge.server.api import (
+    customers,
+    events,
+    health,
+    invoices,
+    keys,
+    meters,
+    plans,
+    products,
+    subscriptions,
+    usage,
+    usage_history,
+)
+from streamgauge.server.api.openapi import document
+from streamgauge.server.api.operation import Operation
+from streamgauge.server.api.routes import not_found, refusing_routes, routes
+from streamgauge.server.api.unsupported import refusals
+from streamgauge.server.billing import Billing
+from streamgauge.server.catalog import Catalog
+from streamgauge.server.config import Config
+from streamgauge.server.ingest.pipeline import Pipeline
+from streamgauge.server.ingest.wal import Wal
+from streamgauge.server.metering.meter import Meter
+from streamgauge.server.pages.routes import routes as page_routes
+from streamgauge.server.store import EventStore
+
+T = TypeVar("T")
+_log = structlog.stdlib.get_logger("streamgauge.server")
+
+LOCK: Final = "server.lock"
+CATALOG: Final = "catalog.sqlite"
+ENGINE: Final = "engine"
+LOG: Final = "log"
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *events.OPERATIONS,
+    *meters.OPERATIONS,
+    *customers.OPERATIONS,
+    *products.OPERATIONS,
+    *subscriptions.OPERATIONS,
+    *usage.OPERATIONS,
+    *invoices.OPERATIONS,
+    *plans.OPERATIONS,
+    *usage_history.OPERATIONS,
+    *keys.OPERATIONS,
+)
+
+
+class RunningParts:
+    """What handlers and pages may ask of the running server; their ``Parts``, fulfilled.
+
+    Args:
+        catalog: Keys, customers, meters and so on.
+        store: Events and usage.
+        pipeline: The way of events to the store.
+        clock: Where time comes from.
+    """
+
+    def __init__(
+        self, catalog: Catalog, store: EventStore, pipeline: Pipeline, clock: Clock
+    ) -> None:
+        self.catalog = catalog
+        self.store = store
+        self.pipeline = pipeline
+        self.billing = Billing(catalog, store, clock=clock)
+        self.clock = clock
+        self._pool = ThreadPoolExecutor(POOL_THREADS_MAX, thread_name_prefix="streamgauge-pool")
+
+    async def run(self, function: Callable[..., T], /, *args: object) -> T:
+        """Return ``function(*args)``, called in the bounded thread pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+    async def add_meter(self, meter: Meter) -> None:
+        """Return when the events of ``meter`` are being rolled up; twice is once."""
+        await self.pipeline.ensure_rollup(meter)
+
+    def close(self) -> None:
+        """Wait for running calls and stop the pool."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Opened:
+    """The open data directory and the parts that work on it.
+
+    Args:
+        config: All options.
+        clock: Where time comes from.
+
+    Raises:
+        LockedError: Another process has the data directory open.
+        ConfigurationError: The data directory, or what is in it, does not fit.
+        UnavailableError: The event engine does not open.
+    """
+
+    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+        self.config = config
+        clock = clock or SystemClock()
+        path = config.data_dir.absolute()
+        with contextlib.ExitStack() as stack:
+            directory = OsDirectory(path, create=True)
+            lock = hold(directory, LOCK, f"the data directory {path}")
+            stack.callback(lock.release)
+            catalog = Catalog(path / CATALOG, clock=clock)
+            stack.callback(catalog.close)
+            log = Wal(directory.child(LOG, create=True))
+            stack.callback(log.close)
+            for damage in log.damage():
+                _log.error("the ingest log is damaged", damage=damage, kept=f"{LOG}/quarantine")
+            store = EventStore(f"chdb://{path / ENGINE}")
+            stack.callback(store.close)
+            pipeline = Pipeline(log, store, clock=clock)
+            meters_of_all = catalog.meters.list()
+            replayed = pipeline.recover(meters_of_all)
+            _log.info("opened", data_dir=str(path), replayed=replayed, meters=len(meters_of_all))
+            self.parts = RunningParts(catalog, store, pipeline, clock)
+            stack.callback(self.parts.close)
+            self._stack = stack.pop_all()
+
+    def start(self) -> None:
+        """Start to accept events, on the running loop."""
+        self.parts.pipeline.start()
+
+    async def close(self) -> None:
+        """Settle what was accepted and close everything; twice is once."""
+        stack, self._stack = self._stack, contextlib.ExitStack()
+        stop_s = self.config.stop_timeout_s
+        if not await asyncio.to_thread(self.parts.pipeline.stop, stop_s):
+            _log.error("the pipeline did not stop in time; the next start replays its log")
+        await asyncio.to_thread(stack.close)
+
+
+def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) -> ASGIApp:
+    """Return the HTTP application over ``parts``.
+
+    Args:
+        parts: The running server.
+        more_routes: They come before those of the pages and of the API.
+    """
+    described = document((*events.DESCRIBED, *OPERATIONS), version=__version__)
+
+    async def openapi(_request: Request) -> Response:
+        return JSONResponse(described)
+
+    handlers: Mapping[Any, ExceptionHandler] = {404: not_found}
+    app = Starlette(
+        routes=[
+            *more_routes,
+            *page_routes(parts),
+            *health.health_routes(parts, telemetry.metrics(parts.pipeline.state)),
+            Route("/openapi.json", openapi),
+            *events.ingest_routes(parts),
+            *routes(parts, OPERATIONS),
+            *refusing_routes(refusals()),
+        ],
+        exception_handlers=handlers,
+    )
+    app.router.redirect_slashes = False
+    return telemetry.RequestLog(app)

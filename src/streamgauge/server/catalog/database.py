@@ -1,0 +1,87 @@
+"""The one door to SQLite: pragmas, transactions, and knowing when another process wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from streamgauge.core.errors import UnavailableError
+
+# Writers wait for one another this long; a catalog transaction takes milliseconds.
+_BUSY_TIMEOUT_S: Final = 10
+_PRAGMAS: Final = ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL")
+
+
+class Database:
+    """A SQLite file that several threads and processes read and write.
+
+    Args:
+        path: The file; made, readable to us alone, if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch(mode=0o600)
+        self._engine = _engine(path)
+        self._watch_lock = threading.Lock()
+        self._watch = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection whose reads are of one instant."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection whose changes are all kept, on disk, or none of them.
+
+        Raises:
+            UnavailableError: Another writer holds the file too long, or it cannot be written.
+        """
+        try:
+            with self._engine.connect() as plain:
+                connection = plain.execution_options(immediate=True)
+                with connection.begin():
+                    yield connection
+        except OperationalError as error:
+            raise UnavailableError(f"the catalog cannot be written now: {error.orig}") from error
+
+    def change_stamp(self) -> int:
+        """Return a number that differs after any commit, of this process or another."""
+        with self._watch_lock:
+            found: tuple[int] = self._watch.execute("PRAGMA data_version").fetchone()
+        return found[0]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._watch_lock:
+            self._watch.close()
+        self._engine.dispose()
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S, "isolation_level": None}
+    )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _entry: ConnectionPoolEntry) -> None:  # noqa: ANN401 - the driver's
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A writer takes its lock first: upgrading a reader's fails at once, without waiting.
+        immediate = connection.get_execution_options().get("immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine

@@ -1,0 +1,148 @@
+"""The server's options: defaults < TOML file < environment < flags."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from streamgauge.core.errors import ConfigurationError
+from streamgauge.core.limits import STOP_S
+
+ENVIRONMENT_PREFIX: Final = "STREAMGAUGE_"
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the server listens.
+
+    Attributes:
+        host: Address; only this machine by default.
+        port: TCP port; 0 takes a free one.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8000
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged to stderr.
+
+    Attributes:
+        level: Least level shown.
+        format: One JSON object or one readable line per entry.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "text"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All options.
+
+    Attributes:
+        data_dir: Everything the server keeps; one server at a time has it open.
+        listen: Where the server listens.
+        log: What is logged.
+        stop_timeout_s: How long a stop waits for answers and for the running insert, in seconds.
+    """
+
+    data_dir: Path
+    listen: Listen = Listen()
+    log: Log = Log()
+    stop_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = STOP_S
+
+
+Tree = dict[str, Any]
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Config:
+    """Return the options.
+
+    Args:
+        file: A TOML file with the fields of ``Config``.
+        environ: Variables such as ``STREAMGAUGE_LISTEN_PORT``; others are left alone.
+        flags: By dotted path, such as ``listen.port``; None means not given.
+
+    Raises:
+        ConfigurationError: A value does not fit; names its path and where it came from.
+    """
+    tree: Tree = {}
+    sources: dict[str, str] = {}
+    for source, values in (
+        (str(file), _flat(_read(file)) if file is not None else {}),
+        ("the environment", _from_environment(environ or {})),
+        ("the command line", dict(flags or {})),
+    ):
+        for path, value in values.items():
+            if value is not None:
+                _put(tree, path, value)
+                sources[path] = source
+    if "data_dir" not in tree:
+        raise ConfigurationError("data_dir is not given; it must name a directory")
+    try:
+        return msgspec.convert(tree, Config, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$.")
+        path = place.rstrip("`")
+        origin = f" (from {sources[path]})" if path in sources else ""
+        raise ConfigurationError(f"{path or 'configuration'}{origin}: {message}") from None
+
+
+def paths() -> dict[str, str]:
+    """Return every option as dotted path -> name of its environment variable."""
+    return {path: ENVIRONMENT_PREFIX + path.replace(".", "_").upper() for path in _leaves(Config)}
+
+
+def _leaves(kind: type[msgspec.Struct], prefix: str = "") -> list[str]:
+    found = []
+    for field in msgspec.structs.fields(kind):
+        path = prefix + field.name
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found += _leaves(field.type, f"{path}.")
+        else:
+            found.append(path)
+    return found
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    return {path: environ[name] for path, name in paths().items() if environ.get(name)}
+
+
+def _read(file: Path) -> Tree:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} is not TOML: {error}") from error
+
+
+def _flat(tree: Tree, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _put(tree: Tree, path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value).expanduser()
+    raise ConfigurationError(f"{value!r} must be a {kind.__name__}")

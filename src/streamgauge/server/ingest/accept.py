@@ -1,0 +1,150 @@
+"""Accept: a checked batch becomes durable, once, before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from streamgauge.core.errors import UnavailableError
+from streamgauge.core.limits import COMMIT_WAIT_S, INGEST_LOG_BYTES_MAX
+from streamgauge.server.ingest import rows as lines
+from streamgauge.server.ingest.commit import Commit, Committer
+from streamgauge.server.ingest.decode import Batch, Scope
+from streamgauge.server.ingest.dedupe import KnownIds
+from streamgauge.server.ingest.errors import BatchRefusedError
+from streamgauge.server.ingest.log import IngestLog
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """How a batch ended.
+
+    Attributes:
+        stored: Per event, whether it is new; the others were known.
+    """
+
+    stored: list[bool]
+
+
+class Acceptor:
+    """Takes batches on one event loop.
+
+    Args:
+        log: Where batches go.
+        committed: Called, on another thread, after batches reached the disk.
+    """
+
+    def __init__(self, log: IngestLog, *, committed: Callable[[], None]) -> None:
+        self._log = log
+        self._committed = committed
+        self._key = secrets.token_bytes(32)
+        self._known: dict[Scope, KnownIds] = {}
+        self._in_flight: dict[tuple[Scope, str], Commit] = {}
+        self._committer: Committer | None = None
+        self.counts: Counter[str] = Counter()
+
+    def start(self) -> None:
+        """Start to take batches, on the running loop."""
+        self._committer = Committer(self._log, settle=self._settle, committed=self._committed)
+        self._committer.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Settle what is queued; return whether that ended in time."""
+        return self._committer is None or self._committer.stop(timeout_s)
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why no batch can be taken, None if they can."""
+        return "not started" if self._committer is None else self._committer.trouble
+
+    @property
+    def queued_bytes(self) -> int:
+        """Return the bytes that wait to be appended."""
+        return 0 if self._committer is None else self._committer.queued_bytes
+
+    def known(self, scope: Scope) -> KnownIds:
+        """Return the known ids of a business and mode."""
+        if scope not in self._known:
+            self._known[scope] = KnownIds(self._key)
+        return self._known[scope]
+
+    def known_sizes(self) -> tuple[int, int]:
+        """Return how many intervals and how many foreign ids are held."""
+        sizes = [known.sizes() for known in self._known.values()]
+        return sum(runs for runs, _ in sizes), sum(foreign for _, foreign in sizes)
+
+    async def accept(self, scope: Scope, batch: Batch) -> Accepted:
+        """Return when every event of ``batch`` is on disk, once.
+
+        Raises:
+            BatchRefusedError: A new event's timestamp is ahead of our clock.
+            UnavailableError: The log is full or fails; the same batch may be sent again.
+        """
+        event_ids = [row.event_id for row in batch.rows]
+        await self._wait_for_originals(scope, event_ids)
+        known = self.known(scope)
+        stored = [event_id not in known for event_id in event_ids]
+        ahead = [error for error in batch.ahead if stored[error.index]]
+        if ahead:
+            raise BatchRefusedError(ahead)
+        if any(stored):
+            fresh = [row for row, new in zip(batch.rows, stored, strict=True) if new]
+            await self._commit(scope, fresh)
+        new = sum(stored)
+        self.counts["stored"] += new
+        self.counts["duplicate"] += len(stored) - new
+        return Accepted(stored=stored)
+
+    async def _commit(self, scope: Scope, fresh: list[lines.Row]) -> None:
+        committer = self._committer
+        if committer is None or committer.trouble is not None:
+            raise UnavailableError(f"nothing can be accepted: {self.trouble}", 2)
+        record = lines.encode(fresh)
+        if not committer.has_room(len(record)):
+            raise UnavailableError("too many events wait for the disk", 1)
+        if self._log.size_bytes() + len(record) > INGEST_LOG_BYTES_MAX:
+            raise UnavailableError("the ingest log is full, since the store takes no events", 30)
+        commit = Commit(scope, record, [row.event_id for row in fresh])
+        for event_id in commit.event_ids:
+            self._in_flight[scope, event_id] = commit
+        committer.submit(commit)
+        if not await self._settled(commit):
+            raise UnavailableError("the log could not be written; nothing of the batch was kept", 2)
+
+    async def _wait_for_originals(self, scope: Scope, event_ids: Iterable[str]) -> None:
+        """Return when none of the ids is in flight."""
+        while self._in_flight:
+            commits = {
+                commit
+                for event_id in event_ids
+                if (commit := self._in_flight.get((scope, event_id))) is not None
+            }
+            if not commits:
+                return
+            for commit in commits:
+                await self._settled(commit)
+
+    async def _settled(self, commit: Commit) -> bool:
+        """Return whether ``commit`` is on disk.
+
+        Raises:
+            UnavailableError: That is not known yet; its ids stay in flight.
+        """
+        outcomes: list[asyncio.Future[bool] | asyncio.Future[None]] = [
+            commit.settled,
+            commit.doubted,
+        ]
+        await asyncio.wait(outcomes, timeout=COMMIT_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+        if not commit.settled.done():
+            raise UnavailableError("the disk has not confirmed the batch; send it again", 2)
+        return commit.settled.result()
+
+    def _settle(self, commit: Commit, on_disk: bool) -> None:
+        known = self.known(commit.scope)
+        for event_id in commit.event_ids:
+            del self._in_flight[commit.scope, event_id]
+            if on_disk:
+                known.add(event_id)

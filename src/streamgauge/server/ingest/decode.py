@@ -1,0 +1,183 @@
+"""A body of ``POST /events/ingest`` to checked rows.
+
+The fast path decodes and checks a whole batch and stops at the first fault; ``refusals`` then goes
+through the same bytes again and lists every fault. Rules live in one place for both: the functions
+here and in ``core``. Only a timestamp ahead of our clock is no fault yet: a known id is a duplicate
+before any rule that depends on time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from streamgauge.core.clock import iso, utc
+from streamgauge.core.errors import InvalidInputError
+from streamgauge.core.events import check_text_id
+from streamgauge.core.limits import (
+    BATCH_EVENTS_MAX,
+    EPOCH_EARLIEST_S,
+    FUTURE_S_MAX,
+    METADATA_PAIRS_MAX,
+)
+from streamgauge.core.metadata import canonical_raw, check_key
+from streamgauge.server.ingest.errors import BatchRefusedError, EventError, MalformedBodyError
+from streamgauge.server.ingest.rows import Row
+
+EARLIEST: Final = utc(EPOCH_EARLIEST_S * 1_000_000_000)
+_AHEAD_MAX: Final = timedelta(seconds=FUTURE_S_MAX)
+
+
+class WireEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event as it is sent."""
+
+    event_id: str
+    customer_id: str
+    event_name: str
+    timestamp: datetime | None = None
+    metadata: dict[str, msgspec.Raw] | None = None
+
+
+class WireBody(msgspec.Struct, frozen=True):
+    """A batch as it is sent."""
+
+    events: list[WireEvent]
+
+
+class Batch(NamedTuple):
+    """A checked batch.
+
+    Attributes:
+        rows: In the order they were sent.
+        ahead: Faults that count only if the id is new: timestamps ahead of our clock.
+    """
+
+    rows: list[Row]
+    ahead: list[EventError]
+
+
+class Scope(NamedTuple):
+    """Whose events; the first part of every key."""
+
+    business_id: str
+    mode: str
+
+
+_BODY: Final = msgspec.json.Decoder(WireBody)
+
+
+def decode(body: bytes, scope: Scope, received_at: datetime) -> Batch:
+    """Return the checked batch that ``body`` holds.
+
+    Raises:
+        MalformedBodyError: No JSON, or no object with a list ``events``.
+        BatchRefusedError: Events break rules; all of them are listed.
+        InvalidInputError: There are no events, or too many.
+    """
+    check_text(body)
+    try:
+        events = _BODY.decode(body).events
+    except msgspec.ValidationError as error:
+        raise _refused(body, received_at) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedBodyError(f"the body is not JSON: {error}") from None
+    check_count(len(events))
+    try:
+        return _check(events, scope, received_at)
+    except InvalidInputError as error:
+        raise _refused(body, received_at) from error
+
+
+def check_text(body: bytes) -> None:
+    """Check that ``body`` is UTF-8.
+
+    Raises:
+        MalformedBodyError: It is not.
+    """
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedBodyError(f"the body is not UTF-8: {error.reason}") from None
+
+
+def check_count(count: int) -> None:
+    """Check how many events one request brings.
+
+    Raises:
+        InvalidInputError: None, or too many.
+    """
+    if not 1 <= count <= BATCH_EVENTS_MAX:
+        raise InvalidInputError("events", count, f"be 1 to {BATCH_EVENTS_MAX} events")
+
+
+def check_timestamp(at: datetime) -> datetime:
+    """Return ``at`` in UTC, which a text without an offset already is.
+
+    Raises:
+        InvalidInputError: Before 2015.
+    """
+    aware = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    if aware < EARLIEST:
+        raise InvalidInputError("timestamp", at.isoformat(), f"not be before {iso(EARLIEST)}")
+    return aware.astimezone(UTC)
+
+
+def ahead_error(index: int, event_id: str, at: datetime, now: datetime) -> EventError | None:
+    """Return the fault of a timestamp ahead of our clock, None if it is not ahead."""
+    if at - now <= _AHEAD_MAX:
+        return None
+    rule = f"be at most {FUTURE_S_MAX} s ahead of the server's time, {iso(now)}"
+    reason = str(InvalidInputError("timestamp", iso(at), rule))
+    return EventError(index=index, event_id=event_id, field="timestamp", reason=reason)
+
+
+def check_metadata(given: dict[str, msgspec.Raw] | None) -> dict[str, str]:
+    """Return canonical texts by key.
+
+    Raises:
+        InvalidInputError: A key or a value breaks a rule, or there are too many pairs.
+    """
+    if not given:
+        return {}
+    if len(given) > METADATA_PAIRS_MAX:
+        raise InvalidInputError("metadata", len(given), f"have at most {METADATA_PAIRS_MAX} pairs")
+    return {
+        check_key(key): canonical_raw(str(raw, "utf-8"), field=f"metadata.{key}")
+        for key, raw in given.items()
+    }
+
+
+def _check(events: list[WireEvent], scope: Scope, now: datetime) -> Batch:
+    rows, ahead = [], []
+    business_id, mode = scope
+    for index, event in enumerate(events):
+        at = now if event.timestamp is None else check_timestamp(event.timestamp)
+        if at > now and (fault := ahead_error(index, event.event_id, at, now)):
+            ahead.append(fault)
+        row = Row(
+            business_id,
+            mode,
+            check_text_id(event.event_name, field="event_name"),
+            check_text_id(event.customer_id, field="customer_id"),
+            at,
+            check_text_id(event.event_id, field="event_id"),
+            check_metadata(event.metadata),
+            now,
+        )
+        rows.append(row)
+    if len({row.event_id for row in rows}) != len(rows):
+        raise InvalidInputError("event_id", "", "be unique in one request")
+    return Batch(rows, ahead)
+
+
+def _refused(body: bytes, now: datetime) -> Exception:
+    # Imported late: the second pass is for refusals alone and uses the rules above.
+    from streamgauge.server.ingest.refusals import refusals  # noqa: PLC0415
+
+    errors = refusals(body, now)
+    assert errors, "both passes know the same rules"
+    return BatchRefusedError(errors)

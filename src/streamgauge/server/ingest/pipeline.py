@@ -1,0 +1,163 @@
+"""The whole way of events, from a checked batch to the store, and what it says about itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+import msgspec
+
+from streamgauge.core.clock import Clock, SystemClock, utc
+from streamgauge.core.errors import ConfigurationError
+from streamgauge.core.limits import CAUGHT_UP_WAIT_S, RETAINED_SEGMENTS_MAX
+from streamgauge.server.ingest.accept import Accepted, Acceptor
+from streamgauge.server.ingest.decode import Scope, decode
+from streamgauge.server.ingest.log import IngestLog
+from streamgauge.server.ingest.writer import Writer
+from streamgauge.server.metering.meter import Meter
+from streamgauge.server.store import EventStore
+
+
+class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pipeline says about itself.
+
+    Attributes:
+        trouble: What does not work now; empty when all does.
+        damage: What was found broken in the log at the start, and set aside.
+        counts: Events ``stored`` and ``duplicate`` since the start.
+        refused: Refused requests since the start, by error code.
+        inserted_rows: Rows inserted since the start.
+        queued_bytes: Accepted, not on disk yet, so not answered yet.
+        lag_s: How long the oldest event on disk waits for the store.
+        log_bytes: Size of the log, with segments kept after their insert.
+        known_runs: Intervals of spool ids that are remembered.
+        known_foreign: Other ids that are remembered.
+    """
+
+    trouble: list[str]
+    damage: list[str]
+    counts: Counter[str]
+    refused: Counter[str]
+    inserted_rows: int
+    queued_bytes: int
+    lag_s: float
+    log_bytes: int
+    known_runs: int
+    known_foreign: int
+
+
+class Pipeline:
+    """Accepts batches on one event loop and brings them to the store.
+
+    Args:
+        log: The ingest log.
+        store: Where events end.
+        clock: Where time comes from.
+    """
+
+    def __init__(self, log: IngestLog, store: EventStore, *, clock: Clock | None = None) -> None:
+        self._log = log
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._writer = Writer(log, store, clock=self._clock)
+        self._acceptor = Acceptor(log, committed=self._writer.wake)
+        self.refused: Counter[str] = Counter()
+
+    def recover(self, meters: list[Meter]) -> int:
+        """Bring store, rollups and known ids up to the log; return the rows that were replayed.
+
+        Call it before ``start``, on any thread.
+
+        Raises:
+            ConfigurationError: Log and store do not belong together.
+            UnavailableError: The store refuses.
+        """
+        self._check_log_fits_store()
+        rows = self._writer.recover()
+        self._writer.ensure_rollups(meters)
+        for run in self._store.writer_runs():
+            known = self._acceptor.known(Scope(run.business_id, run.mode))
+            known.add_run(run.writer_id, run.first, run.last)
+        for business_id, mode, event_id in self._store.foreign_ids():
+            self._acceptor.known(Scope(business_id, mode)).add(event_id)
+        return rows
+
+    def start(self) -> None:
+        """Start both threads, on the running loop."""
+        self._writer.start()
+        self._acceptor.start()
+
+    def now(self) -> datetime:
+        """Return the server's time, aware."""
+        return utc(self._clock.time_ns())
+
+    async def ingest(self, body: bytes, scope: Scope) -> tuple[list[str], Accepted]:
+        """Return the ids of a body and how they ended, once all are on disk.
+
+        Raises:
+            MalformedBodyError: No JSON, or not of the right shape.
+            InvalidInputError: Events break rules.
+            UnavailableError: The log is full or fails; the same body may be sent again.
+        """
+        batch = decode(body, scope, self.now())
+        accepted = await self._acceptor.accept(scope, batch)
+        return [row.event_id for row in batch.rows], accepted
+
+    async def caught_up(self, timeout_s: float = CAUGHT_UP_WAIT_S) -> int:
+        """Wait until everything accepted before this call is in the store.
+
+        Returns:
+            A log position with that in the store; a cut for an invoice.
+
+        Raises:
+            UnavailableError: It is not within ``timeout_s``.
+        """
+        await self._writer.caught_up(timeout_s)
+        return self._writer.position
+
+    async def ensure_rollup(self, meter: Meter) -> None:
+        """Return when the usage of ``meter`` is rolled up; twice is once.
+
+        Raises:
+            UnavailableError: The store refuses; the next start makes up for it.
+        """
+        await self._writer.ensure_rollup(meter)
+
+    def state(self) -> PipelineState:
+        """Return what the pipeline says about itself."""
+        runs, foreign = self._acceptor.known_sizes()
+        trouble = (self._acceptor.trouble, self._writer.trouble)
+        return PipelineState(
+            trouble=[text for text in trouble if text is not None],
+            damage=self._log.damage(),
+            counts=self._acceptor.counts,
+            refused=self.refused,
+            inserted_rows=self._writer.rows,
+            queued_bytes=self._acceptor.queued_bytes,
+            lag_s=self._writer.lag_s,
+            log_bytes=self._log.size_bytes(),
+            known_runs=runs,
+            known_foreign=foreign,
+        )
+
+    def stop(self, timeout_s: float) -> bool:
+        """Settle what was sent, stop both threads, and return whether they ended in time."""
+        settled = self._acceptor.stop(timeout_s)
+        stopped = self._writer.stop(timeout_s)
+        return settled and stopped
+
+    def _check_log_fits_store(self) -> None:
+        newest = self._log.newest()
+        stored = max(self._log.mark(), self._store.newest_segment())
+        if newest < stored:
+            raise ConfigurationError(
+                f"the store holds events up to segment {stored}, but the ingest log ends at "
+                f"{newest}: its directory was emptied or is another one"
+            )
+        window = self._store.deduplication_window()
+        replayable = sum(segment <= stored for segment in self._log.sealed())
+        if max(replayable, RETAINED_SEGMENTS_MAX) >= window:
+            raise ConfigurationError(
+                f"the store remembers {window} inserts, but {replayable} segments may be inserted "
+                "again; events would be counted twice"
+            )

@@ -1,0 +1,113 @@
+"""The ingest log on this machine's disk: a journal, and a file that notes what is inserted."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from streamgauge.core.errors import CorruptError
+from streamgauge.core.files import Directory, read_all
+from streamgauge.core.journal import HEADER_BYTES, Journal
+from streamgauge.core.limits import INGEST_SEGMENT_BYTES_MAX
+
+_MARK: Final = "inserted"
+_QUARANTINE: Final = "quarantine"
+
+
+class Wal:
+    """A journal in ``directory``; segments with damage are copied to ``quarantine`` there.
+
+    Args:
+        directory: The log's own; its owner holds a lock.
+        segment_bytes_max: When a segment is full.
+
+    Raises:
+        CorruptError: The note of what is inserted cannot be read.
+        OSError: The journal cannot be opened.
+    """
+
+    def __init__(
+        self, directory: Directory, *, segment_bytes_max: int = INGEST_SEGMENT_BYTES_MAX
+    ) -> None:
+        self._directory = directory
+        self._mark = _read_mark(directory)
+        self._journal = Journal(directory, segment_bytes_max=segment_bytes_max)
+        self._damage = [str(error) for error in self._journal.recovery.corrupt]
+        self._set_aside({error.where for error in self._journal.recovery.corrupt})
+
+    @property
+    def records(self) -> int:
+        """Return how many whole records were found."""
+        return self._journal.recovery.records
+
+    def append(self, record: bytes) -> None:
+        """Append one batch of rows."""
+        self._journal.append(record)
+
+    def sync(self) -> None:
+        """Return when everything appended is on disk."""
+        self._journal.sync()
+
+    def newest(self) -> int:
+        """Return the newest segment with something on disk, 0 for none."""
+        synced = self._journal.synced
+        return synced.segment if synced.offset > HEADER_BYTES else synced.segment - 1
+
+    def seal(self) -> None:
+        """Start a new segment if the newest holds anything."""
+        self._journal.roll()
+
+    def sealed(self) -> list[int]:
+        """Return the segments that will never change again, oldest first."""
+        settled = self._journal.synced.segment
+        return [segment for segment in self._journal.segments() if segment < settled]
+
+    def read(self, segment: int) -> Iterator[bytes]:
+        """Yield the whole records of a segment."""
+        for _, record in self._journal.read(segment):
+            yield record
+
+    def remove(self, segment: int) -> None:
+        """Remove a sealed segment."""
+        self._journal.remove(segment)
+
+    def size_bytes(self) -> int:
+        """Return the bytes of all segments."""
+        return self._journal.size_bytes()
+
+    def mark(self) -> int:
+        """Return the newest segment noted as inserted, 0 for none."""
+        return self._mark
+
+    def set_mark(self, segment: int) -> None:
+        """Note, durably, that everything up to ``segment`` is inserted."""
+        self._directory.replace(_MARK, b"%d\n" % segment)
+        self._mark = segment
+
+    def damage(self) -> list[str]:
+        """Return what was found broken, and set aside, when the log was opened."""
+        return list(self._damage)
+
+    def close(self) -> None:
+        """Release the files."""
+        self._journal.close()
+
+    def _set_aside(self, names: set[str]) -> None:
+        if not names:
+            return
+        quarantine = self._directory.child(_QUARANTINE, create=True)
+        for name in sorted(names - set(quarantine.names())):
+            with contextlib.closing(self._directory.open(name)) as file:
+                quarantine.replace(name, read_all(file))
+
+
+def _read_mark(directory: Directory) -> int:
+    if _MARK not in directory.names():
+        return 0
+    with contextlib.closing(directory.open(_MARK)) as file:
+        text = read_all(file)
+    if not re.fullmatch(rb"[0-9]{1,18}\n", text):
+        raise CorruptError(_MARK, 0, f"it must be a segment number, not {text[:40]!r}")
+    return int(text)

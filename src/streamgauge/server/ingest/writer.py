@@ -1,0 +1,255 @@
+"""From the log to the store: sealed segments, in order, each inserted once.
+
+The writer seals the active segment when it has nothing else to do, so segments grow with the load:
+what comes while one is inserted makes up the next. Rollups are made on the same thread, between
+inserts, so that their cut is exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+
+from streamgauge.core.backoff import Backoff
+from streamgauge.core.clock import NS_PER_S, Clock, SystemClock
+from streamgauge.core.errors import UnavailableError
+from streamgauge.core.limits import RETAINED_BYTES_MAX, RETAINED_SEGMENTS_MAX
+from streamgauge.server.ingest.log import IngestLog
+from streamgauge.server.ingest.rows import number
+from streamgauge.server.metering.meter import Meter
+from streamgauge.server.store.event_store import ROW_BITS, EventStore, log_position
+
+_log = logging.getLogger("streamgauge.server.ingest")
+INTERVAL_S = 0.05
+
+
+class Writer:
+    """The writer thread.
+
+    Args:
+        log: What to insert.
+        store: Where to.
+        clock: For the interval between small segments and for the lag.
+        backoff: How long to wait after a failed insert.
+    """
+
+    def __init__(
+        self,
+        log: IngestLog,
+        store: EventStore,
+        *,
+        clock: Clock | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._backoff = backoff or Backoff(0.2, 15.0)
+        self._changed = threading.Condition()
+        self._retained: deque[tuple[int, int]] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._waiting: list[tuple[int, _Answer]] = []
+        self._hurried = False
+        self._stopping = False
+        self._inserted = 0
+        self._active_since_ns: int | None = None
+        self._sealed_since_ns: int | None = None
+        self._thread = threading.Thread(target=self._run, name="streamgauge-writer", daemon=True)
+        self.rows = 0
+        self.trouble: str | None = None
+
+    @property
+    def position(self) -> int:
+        """Return the log position up to which everything is in the store."""
+        return log_position(self._inserted, (1 << ROW_BITS) - 1)
+
+    @property
+    def lag_s(self) -> float:
+        """Return how long the oldest row that is on disk waits for the store, in seconds."""
+        since = self._sealed_since_ns or self._active_since_ns
+        return 0.0 if since is None else (self._clock.monotonic_ns() - since) / NS_PER_S
+
+    def recover(self) -> int:
+        """Insert every segment of the log again and return how many rows they hold.
+
+        Call it before ``start``. What the store already has is not inserted twice.
+
+        Raises:
+            UnavailableError: The store refuses.
+        """
+        rows = 0
+        self._inserted = self._log.mark()
+        for segment in self._log.sealed():
+            rows += self._insert(segment)
+        return rows
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tell the writer, from any thread, that the log has grown."""
+        with self._changed:
+            if self._active_since_ns is None:
+                self._active_since_ns = self._clock.monotonic_ns()
+            self._changed.notify()
+
+    async def caught_up(self, timeout_s: float) -> None:
+        """Return when everything accepted before this call is in the store.
+
+        Raises:
+            UnavailableError: It is not within ``timeout_s``; asking again makes sense.
+        """
+        target = self._log.newest()
+        if self._inserted >= target:
+            return
+        answer = _Answer()
+        with self._changed:
+            self._waiting.append((target, answer))
+            self._hurried = True
+            self._changed.notify()
+        try:
+            await asyncio.wait_for(answer.future, timeout_s)
+        except TimeoutError:
+            raise UnavailableError(
+                f"events up to segment {target} are on disk but not in the store yet"
+                + (f": {self.trouble}" if self.trouble else ""),
+                2,
+            ) from None
+
+    async def ensure_rollup(self, meter: Meter) -> None:
+        """Return when the usage of ``meter`` is rolled up; does nothing once it is.
+
+        Raises:
+            UnavailableError: The store refuses.
+        """
+        answer = _Answer()
+        with self._changed:
+            self._jobs.append(_Job(meter, answer))
+            self._changed.notify()
+        await answer.future
+
+    def ensure_rollups(self, meters: list[Meter]) -> None:
+        """Make or finish the rollups of ``meters``; call it after ``recover``, before ``start``.
+
+        Raises:
+            UnavailableError: The store refuses.
+        """
+        for meter in meters:
+            self._store.ensure_rollup(meter, self.position)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Stop after the running insert and return whether it ended in time."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while self._rest():
+            try:
+                self._work()
+            except (UnavailableError, OSError) as error:
+                self.trouble = str(error)
+                _log.warning("the store does not take events: %s", error)
+                self._pause(self._backoff.next_s())
+            else:
+                self.trouble = None
+                self._backoff.reset()
+
+    def _rest(self) -> bool:
+        """Wait for work; return False when it is time to stop."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopping or self._jobs or self._inserted < self._log.newest()
+            )
+            return not self._stopping
+
+    def _work(self) -> None:
+        while self._jobs:
+            self._do(self._jobs.popleft())
+        waiting = [segment for segment in self._log.sealed() if segment > self._inserted]
+        if waiting:
+            self._insert(waiting[0])
+            self._answer()
+        elif self._inserted < self._log.newest():
+            self._pause(INTERVAL_S)
+            self._seal()
+
+    def _seal(self) -> None:
+        with self._changed:
+            self._hurried = False
+            self._sealed_since_ns = self._active_since_ns or self._clock.monotonic_ns()
+            self._active_since_ns = None
+        self._log.seal()
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._hurried, seconds)
+
+    def _insert(self, segment: int) -> int:
+        ndjson, rows = number(self._log.read(segment), log_position(segment, 0))
+        self._store.insert(segment, ndjson, rows)
+        if segment > self._inserted:
+            self._log.set_mark(segment)
+            self._inserted = segment
+            self.rows += rows
+        self._retain(segment, len(ndjson))
+        return rows
+
+    def _retain(self, segment: int, size: int) -> None:
+        """Keep the last segments, in case the store lost what it called written."""
+        self._retained.append((segment, size))
+        while (
+            len(self._retained) > RETAINED_SEGMENTS_MAX
+            or sum(size for _, size in self._retained) > RETAINED_BYTES_MAX
+        ) and len(self._retained) > 1:
+            self._log.remove(self._retained.popleft()[0])
+
+    def _answer(self) -> None:
+        with self._changed:
+            ready = [answer for target, answer in self._waiting if target <= self._inserted]
+            self._waiting = [pair for pair in self._waiting if pair[0] > self._inserted]
+            self._sealed_since_ns = None
+            if self._inserted >= self._log.newest():
+                self._active_since_ns = None
+        for answer in ready:
+            answer.give(None)
+
+    def _do(self, job: _Job) -> None:
+        try:
+            self._store.ensure_rollup(job.meter, self.position)
+        except UnavailableError as error:
+            job.answer.give(error)
+        else:
+            job.answer.give(None)
+
+
+class _Answer:
+    """A future of the loop that asks, given from the writer's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def give(self, error: Exception | None) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._set, error)
+
+    def _set(self, error: Exception | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)
+
+
+class _Job:
+    def __init__(self, meter: Meter, answer: _Answer) -> None:
+        self.meter = meter
+        self.answer = answer

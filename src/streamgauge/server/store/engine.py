@@ -1,0 +1,117 @@
+"""The connections to the event engine: one for inserts, a few for queries."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from streamgauge.core.errors import UnavailableError
+from streamgauge.server.store import schema
+
+
+class Engine:
+    """An open engine.
+
+    Args:
+        dsn: ``chdb:///path/of/a/directory`` for the engine in this process.
+        query_clients: How many queries may run at once.
+
+    Raises:
+        UnavailableError: It cannot be opened.
+    """
+
+    def __init__(self, dsn: str, *, query_clients: int) -> None:
+        self._open: list[Client] = []
+        self._queries: queue.Queue[Client] = queue.Queue()
+        try:
+            self._inserts = self._connect(dsn)
+            for _ in range(query_clients):
+                self._queries.put(self._connect(dsn))
+            self._inserts.command(f"CREATE DATABASE IF NOT EXISTS {schema.DATABASE}")
+            for table in schema.TABLES:
+                self._inserts.command(table)
+        except ClickHouseError as error:
+            self.close()
+            raise UnavailableError(f"the event engine does not open: {error}") from error
+
+    def insert(self, table: str, ndjson: bytes, token: str) -> None:
+        """Insert rows given as JSON lines; a token that was inserted before changes nothing.
+
+        Raises:
+            UnavailableError: The engine refuses; the same call may be made again.
+        """
+        settings = schema.INSERT_SETTINGS | {"insert_deduplication_token": token}
+        with _errors("insert"):
+            self._inserts.raw_insert(
+                f"{schema.DATABASE}.{table}",
+                insert_block=ndjson,
+                settings=settings,
+                fmt="JSONEachRow",
+            )
+
+    def define(self, statement: str) -> None:
+        """Run a statement that changes data or definitions, on the connection of the inserts.
+
+        Raises:
+            UnavailableError: The engine refuses.
+        """
+        with _errors("statement"):
+            self._inserts.command(statement)
+
+    def rows(
+        self, query: str, parameters: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return all rows of a query; waits for a free connection.
+
+        Raises:
+            UnavailableError: The engine refuses.
+        """
+        with _errors("query"), self._query_client() as client:
+            return [tuple(row) for row in client.query(query, dict(parameters or {})).result_rows]
+
+    def blocks(
+        self, query: str, parameters: Mapping[str, Any] | None = None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a large query block by block.
+
+        Raises:
+            UnavailableError: The engine refuses.
+        """
+        with _errors("query"), self._query_client() as client:
+            stream = client.query_row_block_stream(query, dict(parameters or {}))
+            with stream as blocks:
+                for block in blocks:
+                    yield [tuple(row) for row in block]
+
+    def close(self) -> None:
+        """Close every connection; the engine lets go of its directory."""
+        for client in self._open:
+            client.close()
+        self._open.clear()
+
+    def _connect(self, dsn: str) -> Client:
+        client = clickhouse_connect.get_client(dsn=dsn)
+        self._open.append(client)
+        return client
+
+    @contextmanager
+    def _query_client(self) -> Iterator[Client]:
+        client = self._queries.get()
+        try:
+            yield client
+        finally:
+            self._queries.put(client)
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:
+        raise UnavailableError(f"the event engine refused a {what}: {error}") from error

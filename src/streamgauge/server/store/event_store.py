@@ -1,0 +1,179 @@
+"""The store of events: insert by segment, list, get, usage."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
+from streamgauge.server.metering.meter import Meter
+from streamgauge.server.store import events, rollups, usage
+from streamgauge.server.store.engine import Engine
+from streamgauge.server.store.rows import Bucket, StoredEvent, UsageRow, WriterRun
+
+ROW_BITS = 32
+
+
+def log_position(segment: int, row: int) -> int:
+    """Return segment and row as one number, in log order."""
+    return segment << ROW_BITS | row
+
+
+class EventStore:
+    """Events and rollups in one engine; queries from any thread, writes from one.
+
+    Args:
+        dsn: ``chdb:///path/of/a/directory`` for the engine in this process.
+
+    Raises:
+        UnavailableError: The engine does not open.
+    """
+
+    def __init__(self, dsn: str, *, query_clients: int = STORE_QUERIES_AT_ONCE) -> None:
+        self._engine = Engine(dsn, query_clients=query_clients)
+        self._writing = threading.Lock()
+        self._filled = frozenset(rollups.filled(self._engine))
+
+    def insert(self, segment: int, ndjson: bytes, rows: int) -> None:
+        """Insert the rows of a sealed segment; a segment inserted before changes nothing.
+
+        Raises:
+            UnavailableError: The engine refuses; the same call may be made again.
+        """
+        if not rows:
+            return
+        with self._writing:
+            self._engine.insert("events", ndjson, f"segment:{segment}")
+
+    def ensure_rollup(self, meter: Meter, cut: int) -> bool:
+        """Make or finish the rollup of ``meter``; return whether its usage is rolled up.
+
+        Call it only where inserts are made, between them, with everything up to ``cut`` stored and
+        nothing after it. Meters whose minutes do not add up have none.
+
+        Raises:
+            UnavailableError: The engine refuses; the same call may be made again.
+        """
+        if not rollups.can_roll_up(meter):
+            return False
+        view = rollups.view_name(meter)
+        if view not in self._filled:
+            with self._writing:
+                rollups.ensure(self._engine, meter, cut)
+            self._filled |= {view}
+        return True
+
+    def events(  # noqa: PLR0913 - The contract has as many filters.
+        self,
+        *,
+        business_id: str,
+        mode: str,
+        customer_id: str | None = None,
+        event_name: str | None = None,
+        meter: Meter | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        after: int | None = None,
+        up_to: int | None = None,
+        limit: int = 10,
+        offset: int = 0,
+    ) -> list[StoredEvent]:
+        """Return events of ``[start, end)``, newest first, ties by log position.
+
+        With ``after`` and ``up_to``, log positions, only those that came in between.
+
+        Raises:
+            UnavailableError: The engine refuses.
+        """
+        asked = events.EventQuery(
+            business_id=business_id,
+            mode=mode,
+            customer_id=customer_id,
+            event_name=event_name,
+            meter=meter,
+            start=start,
+            end=end,
+            after=after,
+            up_to=up_to,
+            limit=limit,
+            offset=offset,
+        )
+        return events.list_events(self._engine, asked)
+
+    def event(self, event_id: str, *, business_id: str, mode: str) -> StoredEvent:
+        """Return one event.
+
+        Raises:
+            NotFoundError: No stored event has this id.
+            UnavailableError: The engine refuses.
+        """
+        return events.get_event(self._engine, event_id, business_id=business_id, mode=mode)
+
+    def writer_runs(self) -> Iterator[WriterRun]:
+        """Yield the ids minted by spools, as runs without gaps."""
+        return events.writer_runs(self._engine)
+
+    def foreign_ids(self) -> Iterator[tuple[Any, ...]]:
+        """Yield (business, mode, event id) of every id that no spool minted."""
+        return events.foreign_ids(self._engine)
+
+    def newest_segment(self) -> int:
+        """Return the newest segment with a stored row, 0 in an empty store."""
+        ((newest,),) = self._engine.rows("SELECT max(log_position) FROM streamgauge.events")
+        return int(newest) >> ROW_BITS
+
+    def deduplication_window(self) -> int:
+        """Return how many inserts the engine remembers, so that a repeat changes nothing."""
+        query = (
+            "SELECT toUInt64OrZero(extract(engine_full, "
+            "'non_replicated_deduplication_window = ([0-9]+)')) FROM system.tables "
+            "WHERE database = 'streamgauge' AND name = 'events'"
+        )
+        ((window,),) = self._engine.rows(query)
+        return int(window)
+
+    def usage(  # noqa: PLR0913 - Usage is asked for along as many lines.
+        self,
+        meter: Meter,
+        *,
+        business_id: str,
+        mode: str,
+        start: datetime,
+        end: datetime,
+        customer_id: str | None = None,
+        group_by: Sequence[str] = (),
+        bucket: Bucket | None = None,
+        up_to: int | None = None,
+    ) -> list[UsageRow]:
+        """Return what ``meter`` says for ``[start, end)``: a row per customer, group and bucket.
+
+        Reads minute rollups; with ``group_by`` (metadata keys to tell apart) or ``up_to`` (a log
+        position; later events are left out) it reads the events themselves. ``start`` and ``end``
+        are whole UTC minutes; without ``bucket`` time is not cut.
+
+        Raises:
+            InvalidInputError: A bound is off the minute, or a key is no metadata key.
+            UnsupportedError: The meter's aggregation cannot be evaluated yet.
+            UnavailableError: The engine refuses.
+        """
+        usage.check_window(start, end)
+        asked = usage.UsageQuery(
+            meter=meter,
+            business_id=business_id,
+            mode=mode,
+            start=start,
+            end=end,
+            customer_id=customer_id,
+            group_by=usage.check_group_by(group_by),
+            bucket=bucket,
+            up_to=up_to,
+        )
+        rolled_up = rollups.can_roll_up(meter) and rollups.view_name(meter) in self._filled
+        return usage.read(self._engine, asked, rolled_up=rolled_up)
+
+    def close(self) -> None:
+        """Let go of the engine's directory."""
+        with self._writing:
+            self._engine.close()

@@ -1,0 +1,81 @@
+"""Tables and engine settings.
+
+The deduplication windows must be above zero, or the engine ignores tokens without a word. They
+count blocks: one per insert, partition and view.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streamgauge.core.limits import (
+    DEDUPLICATION_WINDOW_EVENTS,
+    DEDUPLICATION_WINDOW_ROLLUPS,
+    SEGMENT_ROWS_MAX,
+)
+
+DATABASE: Final = "streamgauge"
+
+# A part that the engine reports as written must be on disk before its log segment may go.
+_DURABLE: Final = (
+    "fsync_after_insert = 1, fsync_part_directory = 1, "
+    "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1"
+)
+
+EVENTS: Final = f"""
+CREATE TABLE IF NOT EXISTS {DATABASE}.events (
+    business_id LowCardinality(String),
+    mode LowCardinality(String),
+    event_name LowCardinality(String),
+    customer_id String,
+    timestamp DateTime64(6, 'UTC'),
+    event_id String CODEC(ZSTD(1)),
+    metadata Map(String, String) CODEC(ZSTD(1)),
+    received_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    log_position UInt64 CODEC(Delta, ZSTD(1)),
+    INDEX by_event_id event_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX by_log_position log_position TYPE minmax GRANULARITY 1
+) ENGINE = MergeTree
+PARTITION BY toYYYYMM(timestamp)
+ORDER BY (business_id, mode, event_name, customer_id, timestamp)
+SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW_EVENTS}, {_DURABLE}
+"""
+
+USAGE_MINUTES: Final = f"""
+CREATE TABLE IF NOT EXISTS {DATABASE}.usage_minutes (
+    business_id LowCardinality(String),
+    mode LowCardinality(String),
+    meter_id LowCardinality(String),
+    customer_id String,
+    minute DateTime('UTC'),
+    quantity Decimal(76, 12) CODEC(ZSTD(1)),
+    events UInt64,
+    not_counted UInt64
+) ENGINE = SummingMergeTree((quantity, events, not_counted))
+PARTITION BY toYYYYMM(minute)
+ORDER BY (business_id, mode, meter_id, customer_id, minute)
+SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW_ROLLUPS}, {_DURABLE}
+"""
+
+ROLLUPS_FILLED: Final = f"""
+CREATE TABLE IF NOT EXISTS {DATABASE}.rollups_filled (view String, cut UInt64)
+ENGINE = ReplacingMergeTree ORDER BY view
+SETTINGS {_DURABLE}
+"""
+
+TABLES: Final = (EVENTS, USAGE_MINUTES, ROLLUPS_FILLED)
+
+INSERT_SETTINGS: Final[dict[str, str | int]] = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "materialized_views_ignore_errors": 0,
+    "max_partitions_per_insert_block": 0,
+    # A token names a whole insert, so an insert must always be cut into the same blocks: into one.
+    "max_insert_threads": 1,
+    "max_insert_block_size": SEGMENT_ROWS_MAX * 4,
+    "min_insert_block_size_rows": SEGMENT_ROWS_MAX * 4,
+    "min_insert_block_size_bytes": 0,
+    "input_format_parallel_parsing": 0,
+    "date_time_input_format": "best_effort",
+}

@@ -1,0 +1,147 @@
+"""Logs and figures of the server."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streamgauge.server.ingest.pipeline import PipelineState
+
+_REQUESTS: Final = structlog.stdlib.get_logger("streamgauge.server.requests")
+_QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class PipelineCollector(Collector):
+    """The pipeline's figures, read when they are asked for.
+
+    Args:
+        state: Gives them.
+    """
+
+    def __init__(self, state: Callable[[], PipelineState]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every figure."""
+        state = self._state()
+        events = CounterMetricFamily(
+            "streamgauge_events", "Events answered with 200.", labels=["result"]
+        )
+        for result in ("stored", "duplicate"):
+            events.add_metric([result], state.counts[result])
+        yield events
+        refused = CounterMetricFamily(
+            "streamgauge_refused_requests", "Ingest requests refused.", labels=["code"]
+        )
+        for code, count in sorted(state.refused.items()):
+            refused.add_metric([code], count)
+        yield refused
+        yield CounterMetricFamily(
+            "streamgauge_inserted_rows", "Rows inserted into the store.", value=state.inserted_rows
+        )
+        for name, text, value in (
+            ("commit_queue_bytes", "Accepted, waiting for the disk.", state.queued_bytes),
+            ("queryable_lag_seconds", "Age of the oldest event not queryable.", state.lag_s),
+            ("ingest_log_bytes", "Size of the ingest log.", state.log_bytes),
+            ("known_id_runs", "Intervals of spool event ids remembered.", state.known_runs),
+            ("known_ids_foreign", "Other event ids remembered.", state.known_foreign),
+            ("log_damage", "Damaged places found in the log at start.", len(state.damage)),
+            ("ready", "1 while events are accepted and stored.", int(not state.trouble)),
+        ):
+            yield GaugeMetricFamily(f"streamgauge_{name}", text, value=value)
+
+
+def metrics(state: Callable[[], PipelineState]) -> Callable[[], bytes]:
+    """Return what renders the figures in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(PipelineCollector(state))
+    return lambda: generate_latest(registry)
+
+
+def configure_logging(*, level: str, as_json: bool) -> None:
+    """Send every log of this process to stderr, one line each."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Its own words about a start and a stop repeat ours.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+class RequestLog:
+    """Logs each request with its id, status and time; addresses and bodies stay out.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and log it."""
+        if scope["type"] != "http" or not _REQUESTS.isEnabledFor(logging.INFO):
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        answer: dict[str, Any] = {}
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer["status"] = message["status"]
+                headers = dict(message.get("headers", ()))
+                answer["request_id"] = headers.get(b"x-request-id", b"").decode("latin-1")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            quiet = scope["path"] in _QUIET or answer.get("status") == 200  # noqa: PLR2004 - success
+            log = _REQUESTS.debug if quiet else _REQUESTS.info
+            log(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                ms=round((time.perf_counter() - started) * 1000, 1),
+                **answer,
+            )

@@ -1,0 +1,87 @@
+"""What every test run has: a header that names the engines, seeds that print, honest skips."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+NODE_PACKAGES = Path(__file__).parent / "compat" / "node"
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+# Machines differ, and no test asserts a duration; a failure prints how to see it again.
+settings.register_profile("streamgauge", deadline=None, print_blob=True)
+settings.load_profile("streamgauge")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose one seed for the run, here and in every worker, so that the header can name it."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(random.randrange(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    engines = [f"{name} {_version(name)}" for name in ("chdb", "clickhouse-connect", "msgspec")]
+    engines.append(f"sqlite {sqlite3.sqlite_version}")
+    return [
+        f"engines: {', '.join(engines)}",
+        f"node: {missing('node') or _output('node', '--version')}",
+        f"browser: {missing('browser') or chromium()}",
+        f"seed: --hypothesis-seed={config.option.hypothesis_seed}",
+    ]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that lacks its program, or fail it where STREAMGAUGE_REQUIRE names the marker."""
+    required = os.environ.get("STREAMGAUGE_REQUIRE", "").split(",")
+    for marker in ("node", "browser"):
+        reason = item.get_closest_marker(marker) and missing(marker)
+        if reason and marker in required:
+            pytest.fail(f"required here: {reason}", pytrace=False)
+        if reason:
+            pytest.skip(reason)
+
+
+@cache
+def missing(marker: str) -> str | None:
+    """Return why tests of ``marker`` cannot run here, with the command that helps, or None."""
+    if marker == "browser":
+        return None if chromium() else "Chromium is missing: apt-get install chromium"
+    if shutil.which("node") is None:
+        return "Node.js is missing: apt-get install nodejs npm"
+    if not (NODE_PACKAGES / "node_modules" / "dodopayments").is_dir():
+        return "the npm packages are missing: npm ci --prefix tests/compat/node"
+    return None
+
+
+def chromium() -> str | None:
+    """Return the path of Chromium: ``STREAMGAUGE_CHROMIUM``, or what is found."""
+    given = os.environ.get("STREAMGAUGE_CHROMIUM")
+    return given or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    path = chromium()
+    assert path is not None, "the browser marker skips where it is missing"
+    return path
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

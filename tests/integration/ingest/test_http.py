@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import gzip
+import json
+import stat
+from typing import Any
+
+import httpx
+import pytest
+
+from streamgauge.core.limits import BODY_BYTES_MAX
+
+
+def post(client: httpx.Client, *events: dict[str, Any]) -> httpx.Response:
+    return client.post("/events/ingest", json={"events": list(events)})
+
+
+def test_a_batch_is_stored_and_its_repeat_is_a_duplicate(client: Any, event: Any) -> None:
+    first = post(client, event("r1"), event("r2"))
+    assert (first.status_code, first.headers["content-type"]) == (200, "application/json")
+    assert first.json() == {
+        "ingested_count": 2,
+        "results": [
+            {"event_id": "r1", "result": "stored"},
+            {"event_id": "r2", "result": "stored"},
+        ],
+    }
+    again = post(client, event("r2", metadata={"bytes": 5}), event("r3")).json()
+    assert [each["result"] for each in again["results"]] == ["duplicate", "stored"]
+    assert again["ingested_count"] == 2
+    assert client.get("/events/r2").json()["metadata"] == {"bytes": 1}
+
+
+def test_a_known_id_is_a_duplicate_whatever_its_timestamp(client: Any, event: Any) -> None:
+    post(client, event("known"))
+    answer = post(client, event("known", timestamp="2099-01-01T00:00:00Z"))
+    assert answer.json()["results"] == [{"event_id": "known", "result": "duplicate"}]
+
+
+def test_what_was_accepted_is_listed_at_once_newest_first(client: Any, event: Any) -> None:
+    at = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z", "2026-01-01T00:00:01"]
+    post(client, *(event(f"l{n}", customer_id="lister", timestamp=t) for n, t in enumerate(at)))
+    listed = client.get("/events", params={"customer_id": "lister"}).json()["items"]
+    assert [each["event_id"] for each in listed] == ["l1", "l2", "l0"]
+    assert listed[1]["timestamp"] == "2026-01-01T00:00:01Z"
+    assert listed[1].keys() == {
+        "business_id",
+        "event_id",
+        "customer_id",
+        "event_name",
+        "timestamp",
+        "metadata",
+    }
+    page = {"customer_id": "lister", "page_size": 2, "page_number": 1}
+    assert [e["event_id"] for e in client.get("/events", params=page).json()["items"]] == ["l0"]
+
+
+def test_numbers_come_back_digit_by_digit(client: Any) -> None:
+    text = '{"a":18446744073709551616,"b":0.123456789012,"c":"5","d":true}'
+    body = f'{{"events":[{{"event_id":"x","customer_id":"c","event_name":"n","metadata":{text}}}]}}'
+    client.post("/events/ingest", content=body).raise_for_status()
+    assert text in client.get("/events/x").text
+
+
+def test_an_id_with_a_slash_is_found(client: Any, event: Any) -> None:
+    post(client, event("a/b ?c"))
+    assert client.get("/events/a%2Fb%20%3Fc").json()["event_id"] == "a/b ?c"
+
+
+def test_a_refused_batch_names_every_fault_and_keeps_nothing(client: Any, event: Any) -> None:
+    bad = post(client, event("fine"), event("bad", customer_id="", metadata={"x": [1]}))
+    assert bad.status_code == 400
+    answer = bad.json()
+    assert answer["code"] == "INVALID_REQUEST_PARAMETERS"
+    assert [(each["index"], each["event_id"], each["field"]) for each in answer["errors"]] == [
+        (1, "bad", "customer_id"),
+        (1, "bad", "metadata.x"),
+    ]
+    assert client.get("/events/fine").status_code == 404
+    assert post(client, event("fine")).json()["results"][0]["result"] == "stored"
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "code"),
+    [
+        (b"{", {}, 422, "INVALID_REQUEST_BODY"),
+        (b"", {"content-type": "application/json"}, 422, "INVALID_REQUEST_BODY"),
+        (b'{"events":[]}', {}, 400, "INVALID_REQUEST_PARAMETERS"),
+        (b"x", {"content-encoding": "br"}, 415, "INVALID_REQUEST_BODY"),
+        (b"x", {"content-encoding": "gzip"}, 422, "INVALID_REQUEST_BODY"),
+        (bytes(BODY_BYTES_MAX + 1), {}, 413, "PAYLOAD_TOO_LARGE"),
+        (gzip.compress(bytes(10**8)), {"content-encoding": "gzip"}, 413, "PAYLOAD_TOO_LARGE"),
+        (b"{}", {"authorization": "Bearer sg_test_wrong"}, 401, "UNAUTHORIZED"),
+    ],
+)
+def test_a_bad_request_gets_its_status_and_code(
+    client: Any, content: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = client.post("/events/ingest", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_gzip_body_is_taken(client: Any, event: Any) -> None:
+    content = gzip.compress(json.dumps({"events": [event("zipped")]}).encode())
+    answer = client.post("/events/ingest", content=content, headers={"content-encoding": "gzip"})
+    assert answer.json()["ingested_count"] == 1
+
+
+def test_a_meter_filters_the_list_and_a_foreign_name_is_refused(client: Any, event: Any) -> None:
+    new = {
+        "name": "hd",
+        "event_name": "filtered",
+        "measurement_unit": "byte",
+        "aggregation": {"type": "count"},
+        "filter": {
+            "conjunction": "and",
+            "clauses": [{"key": "q", "operator": "equals", "value": "hd"}],
+        },
+    }
+    meter_id = client.post("/meters", json=new).json()["id"]
+    post(
+        client,
+        event("f1", event_name="filtered", metadata={"q": "hd"}),
+        event("f2", event_name="filtered", metadata={"q": "sd"}),
+    )
+    listed = client.get("/events", params={"meter_id": meter_id}).json()["items"]
+    assert [each["event_id"] for each in listed] == ["f1"]
+    refused = client.get("/events", params={"meter_id": meter_id, "event_name": "other"})
+    assert refused.status_code == 400
+    assert client.get("/events", params={"meter_id": "mtr_none"}).status_code == 404
+    assert client.get("/events", params={"page_size": 0}).status_code == 400
+    assert client.get("/events", params={"start": "noon"}).status_code == 400
+
+
+def test_a_read_only_key_may_list_and_not_ingest(server: Any, event: Any) -> None:
+    with server.operator() as operator:
+        new = operator.post("/v1/keys", json={"name": "reader", "writable": False}).json()
+    with server.client(new["token"]) as reader:
+        assert reader.get("/events").status_code == 200
+        assert post(reader, event("never")).status_code == 403
+
+
+def test_the_operators_socket_is_private_and_names_its_mode(server: Any, event: Any) -> None:
+    mode = (server.data_dir / "admin.sock").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    with server.operator() as operator:
+        assert post(operator, event("by operator")).status_code == 200
+        assert operator.get("/events/by%20operator").status_code == 200
+        live = {"x-streamgauge-mode": "live_mode"}
+        assert operator.get("/events/by%20operator", headers=live).status_code == 404
+        odd = {"x-streamgauge-mode": "dream"}
+        assert operator.get("/events", headers=odd).status_code == 400
+
+
+def test_a_tcp_client_cannot_claim_to_be_the_operator(server: Any) -> None:
+    answer = httpx.get(f"{server.url}/events", headers={"x-streamgauge-mode": "test_mode"})
+    assert answer.status_code == 401
+
+
+def test_health_readiness_metrics_and_description_need_no_key(server: Any) -> None:
+    with httpx.Client(base_url=server.url) as anyone:
+        assert anyone.get("/healthz").json() == {"status": "alive"}
+        ready = anyone.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+        assert 'streamgauge_events_total{result="stored"}' in anyone.get("/metrics").text
+        paths = anyone.get("/openapi.json").json()["paths"]
+        assert {"/events/ingest", "/events", "/events/{event_id}"} <= paths.keys()
+
+
+def test_other_methods_are_named_and_preflight_is_answered(client: Any) -> None:
+    assert client.get("/events/ingest").status_code == 405
+    assert client.options("/events/ingest").status_code == 204

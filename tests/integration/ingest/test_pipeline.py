@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamgauge.core.backoff import Backoff
+from streamgauge.core.errors import ConfigurationError, UnavailableError
+from streamgauge.core.limits import RETAINED_SEGMENTS_MAX
+from streamgauge.core.memory import MemoryDirectory
+from streamgauge.server.ingest import writer
+from streamgauge.server.ingest.decode import Scope
+from streamgauge.server.ingest.pipeline import Pipeline
+from streamgauge.server.ingest.wal import Wal
+from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
+from streamgauge.server.store import EventStore
+
+SCOPE = Scope("bus_1", "test_mode")
+METER = Meter(
+    id="mtr_1",
+    business_id="bus_1",
+    mode="test_mode",
+    name="Bytes",
+    event_name="stream",
+    measurement_unit="byte",
+    aggregation=Aggregation(type=AggregationType.SUM, key="bytes"),
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    updated_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+
+
+class Reluctant(EventStore):
+    """A store that can be told to refuse inserts."""
+
+    refuses = False
+    window = None
+
+    def insert(self, segment: int, ndjson: bytes, rows: int) -> None:
+        if self.refuses:
+            raise UnavailableError("the engine refuses")
+        super().insert(segment, ndjson, rows)
+
+    def deduplication_window(self) -> int:
+        return self.window or super().deduplication_window()
+
+
+class Plant:
+    """A pipeline over a log in memory and a store on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.directory = MemoryDirectory()
+        self.store = Reluctant(f"chdb://{path}", query_clients=2)
+        self.open()
+
+    def open(self) -> None:
+        self.log = Wal(self.directory)
+        self.pipeline = Pipeline(self.log, self.store)
+        self.pipeline._writer._backoff = Backoff(0.001, 0.001)
+
+    def run(self, story: Callable[[], Awaitable[None]], *meters: Meter) -> None:
+        self.open()
+        self.pipeline.recover(list(meters))
+
+        async def main() -> None:
+            self.pipeline.start()
+            try:
+                await story()
+            finally:
+                assert await asyncio.to_thread(self.pipeline.stop, 30)
+
+        asyncio.run(main())
+        self.log.close()
+
+    async def send(self, *ids: str) -> list[bool]:
+        events = [
+            {"event_id": id, "customer_id": "c", "event_name": "stream", "metadata": {"bytes": 1}}
+            for id in ids
+        ]
+        _, accepted = await self.pipeline.ingest(json.dumps({"events": events}).encode(), SCOPE)
+        return accepted.stored
+
+    def usage(self, **changes: Any) -> Decimal:
+        rows = self.store.usage(
+            METER,
+            business_id="bus_1",
+            mode="test_mode",
+            start=datetime(2020, 1, 1, tzinfo=UTC),
+            end=datetime(2100, 1, 1, tzinfo=UTC),
+            **changes,
+        )
+        return sum((row.quantity for row in rows), Decimal(0))
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Any:
+    built = Plant(tmp_path / "engine")
+    yield built
+    built.store.close()
+
+
+def test_a_store_that_refuses_shows_and_loses_nothing(plant: Any) -> None:
+    async def story() -> None:
+        plant.store.refuses = True
+        await plant.send("a", "b")
+        with pytest.raises(UnavailableError, match="are on disk but not in the store yet"):
+            await plant.pipeline.caught_up(0.2)
+        assert plant.pipeline.state().trouble == ["the engine refuses"]
+        assert plant.pipeline.state().lag_s > 0
+        assert await plant.send("a", "c") == [False, True]
+        plant.store.refuses = False
+        await plant.pipeline.caught_up()
+        assert plant.usage() == 3
+        assert (plant.pipeline.state().trouble, plant.pipeline.state().lag_s) == ([], 0.0)
+
+    plant.run(story, METER)
+
+
+def test_a_rollup_made_while_events_flow_counts_each_once(plant: Any) -> None:
+    async def flow(name: str) -> None:
+        for number in range(40):
+            await plant.send(f"{name}{number}")
+
+    async def story() -> None:
+        await flow("before")
+        flowing = [asyncio.ensure_future(flow(f"{n}-")) for n in range(3)]
+        await plant.pipeline.ensure_rollup(METER)
+        await asyncio.gather(*flowing)
+        await plant.pipeline.caught_up()
+        assert plant.usage() == plant.usage(up_to=2**63) == 160
+
+    plant.run(story)
+
+
+def test_known_ids_come_back_from_the_store_at_a_start(plant: Any) -> None:
+    ours = "0123456789abcdef" * 2
+    ids = [f"{ours}-0", f"{ours}-1", "foreign"]
+
+    async def first() -> None:
+        assert await plant.send(*ids) == [True] * 3
+
+    async def second() -> None:
+        assert await plant.send(f"{ours}-2", *ids) == [True, False, False, False]
+        state = plant.pipeline.state()
+        assert (state.known_runs, state.known_foreign) == (1, 1)
+
+    plant.run(first)
+    plant.run(second)
+
+
+def test_segments_are_kept_for_a_margin_and_then_removed(
+    plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETAINED_SEGMENTS_MAX", 3)
+
+    async def story() -> None:
+        for number in range(7):
+            await plant.send(f"e{number}")
+            await plant.pipeline.caught_up()
+        assert len(plant.log.sealed()) == 3
+
+    plant.run(story, METER)
+    for _ in range(2):
+        plant.run(_nothing, METER)
+        assert plant.usage() == 7
+
+
+def test_a_start_is_refused_where_a_replay_could_count_twice(plant: Any) -> None:
+    plant.store.window = RETAINED_SEGMENTS_MAX
+    with pytest.raises(ConfigurationError, match="events would be counted twice"):
+        plant.run(_nothing)
+
+
+def test_a_log_of_another_store_is_refused(plant: Any) -> None:
+    async def story() -> None:
+        await plant.send("a")
+        await plant.pipeline.caught_up()
+
+    plant.run(story)
+    plant.directory = MemoryDirectory()
+    with pytest.raises(ConfigurationError, match="its directory was emptied or is another one"):
+        plant.run(_nothing)
+
+
+async def _nothing() -> None:
+    pass

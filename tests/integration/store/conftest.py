@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamgauge.server.ingest.rows import number
+from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
+from streamgauge.server.store import EventStore, UsageRow
+
+AT = "2026-03-01T12:00:30Z"
+_numbers = itertools.count(1)
+
+
+class Shelf:
+    """A store on disk, with rows in few words."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.open()
+
+    def open(self) -> None:
+        self.store = EventStore(f"chdb://{self._path}", query_clients=2)
+
+    def reopen(self) -> None:
+        self.store.close()
+        self.open()
+
+    def row(self, event_id: str, **changes: Any) -> dict[str, Any]:
+        whole = {
+            "business_id": "bus_1",
+            "mode": "test_mode",
+            "event_name": "stream",
+            "customer_id": "cus_1",
+            "timestamp": AT,
+            "event_id": event_id,
+            "metadata": {},
+            "received_at": AT,
+        }
+        return whole | changes
+
+    def insert(self, segment: int, *rows: dict[str, Any]) -> None:
+        record = "\n".join(json.dumps(row) for row in rows).encode()
+        self.store.insert(segment, *number([record], segment << 32))
+
+    def insert_values(self, segment: int, *texts: str) -> None:
+        rows = [
+            self.row(f"{segment}-{place}", metadata={"bytes": text})
+            for place, text in enumerate(texts)
+        ]
+        self.insert(segment, *rows)
+
+    def usage(self, meter: Meter, **changes: Any) -> list[UsageRow]:
+        whole = {
+            "business_id": "bus_1",
+            "mode": "test_mode",
+            "start": datetime(2026, 1, 1, tzinfo=UTC),
+            "end": datetime(2027, 1, 1, tzinfo=UTC),
+        }
+        return self.store.usage(meter, **(whole | changes))
+
+    def both_ways(self, meter: Meter, **changes: Any) -> list[UsageRow]:
+        """Return usage by the rollup, after seeing that the events say the same."""
+        rolled_up = self.usage(meter, **changes)
+        assert rolled_up == self.usage(meter, up_to=2**63, **changes)
+        return rolled_up
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    opened = Shelf(tmp_path / "engine")
+    yield opened
+    opened.store.close()
+
+
+@pytest.fixture
+def new_meter() -> Callable[..., Meter]:
+    def new(kind: str = "sum", key: str | None = "bytes", **changes: Any) -> Meter:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        meter = Meter(
+            id=f"mtr_{next(_numbers)}",
+            business_id="bus_1",
+            mode="test_mode",
+            name="Bytes",
+            event_name="stream",
+            measurement_unit="byte",
+            aggregation=Aggregation(type=AggregationType(kind), key=key),
+            created_at=at,
+            updated_at=at,
+        )
+        return msgspec.structs.replace(meter, **changes)
+
+    return new

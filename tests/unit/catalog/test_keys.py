@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamgauge.core.errors import ConfigurationError, InvalidInputError, NotFoundError
+from streamgauge.server.catalog import Catalog
+
+IN_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from streamgauge.server.catalog import Catalog
+catalog = Catalog(Path(sys.argv[1]))
+print(getattr(catalog.keys, sys.argv[2])(**eval(sys.argv[3])))
+catalog.close()
+"""
+
+
+def elsewhere(path: Path, method: str, **arguments: object) -> str:
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(path), method, repr(arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_token_names_its_mode_and_is_the_key_of_that_mode_alone(catalog: Catalog) -> None:
+    test = catalog.keys.create(mode="test_mode", name="a")
+    live = catalog.keys.create(mode="live_mode", name="b", writable=False)
+    assert test.token.startswith("sg_test_")
+    assert live.token.startswith("sg_live_")
+    assert catalog.keys.authenticate(test.token) == test.key
+    assert catalog.keys.authenticate(live.token) == live.key
+    assert not live.key.writable
+    assert catalog.keys.list(mode="live_mode") == [live.key]
+    assert catalog.keys.list() == [test.key, live.key]
+
+
+@pytest.mark.parametrize("token", ["", "sg_test_", "sg_test_nope", "x" * 10_000, "sg_test_\u00e9"])
+def test_an_unknown_token_is_nobody(catalog: Catalog, token: str) -> None:
+    catalog.keys.create(mode="test_mode", name="a")
+    assert catalog.keys.authenticate(token) is None
+
+
+def test_a_token_of_the_other_mode_is_nobody(catalog: Catalog) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    assert catalog.keys.authenticate(made.token.replace("sg_test_", "sg_live_")) is None
+
+
+def test_no_file_holds_the_token_or_a_plain_hash_of_it(catalog: Catalog, path: Path) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    secret = made.token.removeprefix("sg_test_").encode()
+    for file in path.parent.iterdir():
+        assert secret not in file.read_bytes()
+
+
+def test_the_secret_and_the_catalog_are_readable_to_us_alone(catalog: Catalog, path: Path) -> None:
+    for name in ("secret", path.name):
+        assert stat.S_IMODE((path.parent / name).stat().st_mode) == 0o600
+
+
+def test_revoking_takes_effect_with_the_next_request_and_twice_is_once(catalog: Catalog) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    assert catalog.keys.authenticate(made.token) is not None
+    first = catalog.keys.revoke(made.key.id)
+    assert catalog.keys.authenticate(made.token) is None
+    assert catalog.keys.revoke(made.key.id) == first
+    assert first.revoked_at is not None
+
+
+def test_a_key_of_the_other_mode_cannot_be_revoked(catalog: Catalog) -> None:
+    made = catalog.keys.create(mode="live_mode", name="a")
+    with pytest.raises(NotFoundError):
+        catalog.keys.revoke(made.key.id, mode="test_mode")
+    assert catalog.keys.authenticate(made.token) == made.key
+
+
+def test_a_key_that_another_process_makes_works_at_once(catalog: Catalog, path: Path) -> None:
+    printed = elsewhere(path, "create", mode="test_mode", name="cli")
+    token = next(part for part in printed.split("'") if part.startswith("sg_test_"))
+    found = catalog.keys.authenticate(token)
+    assert found is not None
+    assert found.name == "cli"
+
+
+def test_a_key_that_another_process_revokes_stops_at_once(catalog: Catalog, path: Path) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    assert catalog.keys.authenticate(made.token) == made.key
+    elsewhere(path, "revoke", id=made.key.id)
+    assert catalog.keys.authenticate(made.token) is None
+
+
+def test_keys_work_after_a_restart(catalog: Catalog, path: Path) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    business_id = catalog.business_id
+    catalog.close()
+    again = Catalog(path)
+    assert again.business_id == business_id
+    assert again.keys.authenticate(made.token) == made.key
+    again.close()
+
+
+def test_a_lost_secret_stops_the_start_while_keys_depend_on_it(
+    catalog: Catalog, path: Path
+) -> None:
+    catalog.keys.create(mode="test_mode", name="a")
+    catalog.close()
+    (path.parent / "secret").unlink()
+    with pytest.raises(ConfigurationError, match="restore it from a backup"):
+        Catalog(path)
+
+
+def test_a_catalog_without_its_secret_file_accepts_no_key(catalog: Catalog, path: Path) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    catalog.close()
+    (path.parent / "secret").write_bytes(b"x" * 32)
+    again = Catalog(path)
+    assert again.keys.authenticate(made.token) is None
+    again.close()
+
+
+def test_a_row_copied_into_the_file_by_hand_is_no_key(catalog: Catalog, path: Path) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE api_keys SET hash = ?", (made.token,))
+    raw.close()
+    assert catalog.keys.authenticate(made.token) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "field"),
+    [("prod", "a", "mode"), ("test_mode", "", "name"), ("test_mode", "a\nb", "name")],
+)
+def test_a_bad_key_is_refused_and_not_made(
+    catalog: Catalog, mode: str, name: str, field: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        catalog.keys.create(mode=mode, name=name)
+    assert refused.value.field == field
+    assert catalog.keys.list() == []
+
+
+def test_secrets_of_different_purposes_differ_and_stay(catalog: Catalog, path: Path) -> None:
+    one, other = catalog.secret("pages"), catalog.secret("keys")
+    catalog.close()
+    again = Catalog(path)
+    assert one != other
+    assert again.secret("pages") == one
+    again.close()

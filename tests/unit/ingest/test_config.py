@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamgauge.core.errors import ConfigurationError
+from streamgauge.server.config import load, paths
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text(
+        'data_dir = "/file"\n[listen]\nport = 1\nhost = "::1"\n[log]\nlevel = "error"\n'
+    )
+    environ = {"STREAMGAUGE_LISTEN_PORT": "2", "STREAMGAUGE_LOG_LEVEL": "debug", "HOME": "/x"}
+    config = load(file=file, environ=environ, flags={"listen.port": 3, "listen.host": None})
+    assert (config.listen.port, config.listen.host, config.log.level) == (3, "::1", "debug")
+    assert config.data_dir == Path("/file")
+    assert config.log.format == "text"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "message"),
+    [
+        ({}, {}, "data_dir is not given"),
+        ({"data_dir": "d", "listen.port": 70_000}, {}, r"listen.port \(from the command line\)"),
+        ({"data_dir": "d"}, {"STREAMGAUGE_LISTEN_PORT": "x"}, r"listen.port \(from the environ"),
+        ({"data_dir": "d"}, {"STREAMGAUGE_LOG_LEVEL": "loud"}, r"log.level \(from the environment"),
+        ({"data_dir": "d", "listen.prot": 1}, {}, "listen.*unknown field `prot`"),
+    ],
+)
+def test_a_bad_option_is_named_with_its_path_and_source(
+    flags: dict[str, object], environ: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load(environ=environ, flags=flags)
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text("data_dir = ")
+    with pytest.raises(ConfigurationError, match=r"options\.toml is not TOML"):
+        load(file=file)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(file=tmp_path / "missing.toml")
+
+
+def test_every_option_has_one_environment_variable() -> None:
+    assert paths() == {
+        "data_dir": "STREAMGAUGE_DATA_DIR",
+        "listen.host": "STREAMGAUGE_LISTEN_HOST",
+        "listen.port": "STREAMGAUGE_LISTEN_PORT",
+        "log.level": "STREAMGAUGE_LOG_LEVEL",
+        "log.format": "STREAMGAUGE_LOG_FORMAT",
+        "stop_timeout_s": "STREAMGAUGE_STOP_TIMEOUT_S",
+    }
