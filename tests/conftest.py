@@ -43,7 +43,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that lacks its program, or fail it where STREAMGAUGE_REQUIRE names the marker."""
     required = os.environ.get("STREAMGAUGE_REQUIRE", "").split(",")
-    for marker in ("node", "browser"):
+    for marker in ("node", "browser", "curl"):
         reason = item.get_closest_marker(marker) and missing(marker)
         if reason and marker in required:
             pytest.fail(f"required here: {reason}", pytrace=False)
@@ -56,6 +56,8 @@ def missing(marker: str) -> str | None:
     """Return why tests of ``marker`` cannot run here, with the command that helps, or None."""
     if marker == "browser":
         return None if chromium() else "Chromium is missing: apt-get install chromium"
+    if marker == "curl":
+        return None if shutil.which("curl") else "curl is missing: apt-get install curl"
     if shutil.which("node") is None:
         return "Node.js is missing: apt-get install nodejs npm"
     if not (NODE_PACKAGES / "node_modules" / "dodopayments").is_dir():

@@ -60,18 +60,24 @@ class OsFile:
 
 
 class OsPage:
-    """A shared mapping of a file."""
+    """A shared mapping of a file; the descriptor is its own."""
 
     def __init__(self, fd: int, size_bytes: int) -> None:
         self._map = mmap.mmap(fd, size_bytes)
+        self._fd = fd
         self.view = memoryview(self._map)
 
     def sync(self) -> None:
         """Return when the content is on disk."""
-        self._map.flush()
+        # As msync does, but other threads run meanwhile: mmap.flush keeps the interpreter's lock.
+        os.fdatasync(self._fd)
 
     def close(self) -> None:
         """Let go of the mapping; views handed out keep it alive until they are dropped."""
+        if self._fd < 0:
+            return
+        os.close(self._fd)
+        self._fd = -1
         self.view.release()
         with contextlib.suppress(BufferError):
             self._map.close()
@@ -149,8 +155,9 @@ class OsDirectory:
                     os.unlink(name, dir_fd=self._fd)
                     raise
             return OsPage(fd, os.fstat(fd).st_size)
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
 
     def replace(self, name: str, data: bytes) -> None:
         """Write beside, sync, rename, sync the directory."""

@@ -27,8 +27,7 @@ from streamgauge.core.limits import (
 Scalar = str | int | Decimal | bool
 """What a metadata value is in Python; a float given by a caller is taken by its shortest text."""
 
-_PLAIN_STRING: Final = re.compile(r'"[^"\\\x00-\x1f]{0,500}"')
-_PLAIN_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,37}")
+_PLAIN: Final = re.compile(r'"[^"\\\x00-\x1f]{0,500}"|0|-?[1-9][0-9]{0,37}|true|false')
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 # Longer exponents cannot name a number within the limits, and must not cost memory to refuse.
 _NUMBER_CHARS_MAX: Final = 200
@@ -62,13 +61,18 @@ def canonical(value: object, *, field: str = "metadata") -> str:
     raise InvalidInputError(field, value, "be a string, a number or a boolean, not nested or null")
 
 
+def is_plain(raw: str) -> bool:
+    """Tell whether a JSON value is canonical as it stood on the wire; most are."""
+    return _PLAIN.fullmatch(raw) is not None
+
+
 def canonical_raw(raw: str, *, field: str = "metadata") -> str:
     """Return one JSON value, as it stood on the wire, as canonical JSON text.
 
     Raises:
         InvalidInputError: It is null, an array or an object, or over a limit.
     """
-    if _PLAIN_INTEGER.fullmatch(raw) or _PLAIN_STRING.fullmatch(raw) or raw in {"true", "false"}:
+    if is_plain(raw):
         return raw
     if raw.startswith('"'):
         try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -52,7 +52,7 @@ from streamgauge.server.pages.routes import routes as page_routes
 from streamgauge.server.store import EventStore
 
 T = TypeVar("T")
-_log = structlog.stdlib.get_logger("streamgauge.server")
+_log = logging.getLogger("streamgauge.server")
 
 LOCK: Final = "server.lock"
 CATALOG: Final = "catalog.sqlite"
@@ -132,13 +132,12 @@ class Opened:
             log = Wal(directory.child(LOG, create=True))
             stack.callback(log.close)
             for damage in log.damage():
-                _log.error("the ingest log is damaged", damage=damage, kept=f"{LOG}/quarantine")
+                _log.error("the ingest log is damaged, see %s/quarantine: %s", LOG, damage)
             store = EventStore(f"chdb://{path / ENGINE}")
             stack.callback(store.close)
             pipeline = Pipeline(log, store, clock=clock)
-            meters_of_all = catalog.meters.list()
-            replayed = pipeline.recover(meters_of_all)
-            _log.info("opened", data_dir=str(path), replayed=replayed, meters=len(meters_of_all))
+            replayed = pipeline.recover(catalog.meters.list())
+            _log.info("opened %s; replayed %d events", path, replayed)
             self.parts = RunningParts(catalog, store, pipeline, clock)
             stack.callback(self.parts.close)
             self._stack = stack.pop_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +23,7 @@ from streamgauge.server.app import Opened, RunningParts, create_app
 from streamgauge.server.config import Config
 from streamgauge.server.telemetry import configure_logging
 
-_log = structlog.stdlib.get_logger("streamgauge.server")
+_log = logging.getLogger("streamgauge.server")
 
 ADMIN_SOCKET: Final = "admin.sock"
 _SOCKET_PATH_BYTES_MAX: Final = 100
@@ -145,9 +145,9 @@ async def _serve_both(
     async with asyncio.TaskGroup() as group:
         for server, bound in zip(servers, sockets, strict=True):
             group.create_task(server.serve(sockets=[bound]))
-        while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event for it
+        while not all(server.started for server in servers):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.005)
-        _log.info("serving", url=ready.url, admin_socket=str(ready.admin_socket))
+        _log.info("serving at %s and %s", ready.url, ready.admin_socket)
         if on_ready is not None and (waiting := on_ready(ready)) is not None:
             await waiting
         await stopping.wait()

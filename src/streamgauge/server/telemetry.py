@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -16,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamgauge.server.ingest.pipeline import PipelineState
 
-_REQUESTS: Final = structlog.stdlib.get_logger("streamgauge.server.requests")
+_REQUEST_LOGGER: Final = "streamgauge.server.requests"
+_REQUESTS: Final = structlog.stdlib.get_logger(_REQUEST_LOGGER)
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -120,7 +122,8 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and log it."""
-        if scope["type"] != "http" or not _REQUESTS.isEnabledFor(logging.INFO):
+        enabled = logging.getLogger(_REQUEST_LOGGER).isEnabledFor(logging.INFO)
+        if scope["type"] != "http" or not enabled:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -136,7 +139,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, noted)
         finally:
-            quiet = scope["path"] in _QUIET or answer.get("status") == 200  # noqa: PLR2004 - success
+            quiet = scope["path"] in _QUIET or answer.get("status") == HTTPStatus.OK
             log = _REQUESTS.debug if quiet else _REQUESTS.info
             log(
                 "request",

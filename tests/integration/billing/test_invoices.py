@@ -12,11 +12,14 @@ from streamgauge.core.errors import (
     NotFoundError,
     UnsupportedError,
 )
+from streamgauge.core.units import ByteUnit
 from streamgauge.server.billing import Whose
 from streamgauge.server.catalog.meters import NewMeter
+from streamgauge.server.catalog.plans import NewPlanMeter
 from streamgauge.server.catalog.texts import Page
 from streamgauge.server.metering.meter import Aggregation, AggregationType
 from streamgauge.server.rating.invoice import InvoiceStatus
+from streamgauge.server.rating.price import MeterPrice
 
 MODE = "test_mode"
 GB = 10**9
@@ -319,3 +322,66 @@ def test_someone_must_be_named_and_only_once(company: Any) -> None:
     for whose in (Whose(), Whose(customer_id="c", subscription_id="sub_1")):
         with pytest.raises(InvalidInputError, match="not both"):
             company.billing.preview(MODE, whose, cut=0)
+
+
+def test_an_earlier_cut_gives_the_earlier_figures_for_ever(company: Any) -> None:
+    company.product(company.price(company.meter()), default=True)
+    company.use("c", [(day(3, 3), 3 * GB)])
+    cut = company.cut
+    (before,) = company.preview("c")
+    company.use("c", [(day(3, 3), 4 * GB)])
+
+    (again,) = company.billing.preview(MODE, Whose(customer_id="c"), cut=cut)
+    (now,) = company.billing.preview(MODE, Whose(customer_id="c"))
+
+    assert again == before
+    assert (before.total, now.total) == (15, 35)
+
+
+def test_one_meter_is_joined_to_a_plan_once_even_at_the_same_time(company: Any) -> None:
+    wanted = NewPlanMeter(
+        meter=NewMeter(
+            name="egress",
+            event_name="stream_consumption",
+            measurement_unit="byte",
+            aggregation=Aggregation(type=AggregationType.SUM, key="bytes"),
+        ),
+        plan="Usage",
+        currency="USD",
+        price=MeterPrice(meter_id="", price_per_unit="5", price_unit=ByteUnit.GB),
+    )
+
+    def add(_: int) -> bool:
+        try:
+            company.catalog.plans.add(MODE, wanted)
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(add, range(6))) == [False] * 5 + [True]
+
+    (plan,) = company.catalog.products.default_plans(MODE)
+    assert len(plan.price.meters) == len(company.catalog.meters.list(MODE)) == 1
+
+
+def test_business_and_mode_are_apart(company: Any) -> None:
+    company.product(company.price(company.meter()), default=True)
+    company.use("c", [(day(2, 3), GB)])
+    (final,) = company.finalise("c")
+
+    assert company.billing.finals("live_mode", customer_id="c", page=Page()) == []
+    with pytest.raises(NotFoundError):
+        company.billing.get("live_mode", final.id)
+    with pytest.raises(NotFoundError):
+        company.billing.preview("live_mode", Whose(customer_id="c"), cut=company.cut)
+
+
+def test_a_month_can_be_finalised_from_its_end_on_and_not_before(company: Any) -> None:
+    company.product(company.price(company.meter()), default=True)
+    company.use("c", [(day(1, 3), GB), (day(2, 3), 2 * GB)])
+
+    company.clock.at = day(3, 1) - MICROSECOND
+    assert [invoice.start for invoice in company.finalise("c")] == [day(1, 1)]
+    company.clock.at = day(3, 1)
+    assert [invoice.start for invoice in company.finalise("c")] == [day(2, 1)]

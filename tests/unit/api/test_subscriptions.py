@@ -70,6 +70,9 @@ def test_a_subscription_by_address_takes_or_makes_the_customer(
         ({"trial_period_days": 7}, 501, "NOT_IMPLEMENTED"),
         ({"start_date": "2014-12-31T23:59:59Z"}, 400, "INVALID_REQUEST_PARAMETERS"),
         ({"start_date": "2099-01-01T00:00:00Z"}, 400, "INVALID_REQUEST_PARAMETERS"),
+        ({"start_date": "0001-01-01T00:00:00+23:59"}, 400, "INVALID_REQUEST_PARAMETERS"),
+        ({"start_date": "2026-01-01"}, 422, "INVALID_REQUEST_BODY"),
+        ({"tax_id": "x" * 256}, 400, "INVALID_REQUEST_PARAMETERS"),
     ],
 )
 def test_a_bad_subscription_is_refused_and_not_made(

@@ -69,9 +69,13 @@ def test_a_writer_that_holds_on_makes_others_unavailable_and_changes_nothing(
 
 
 def test_a_failed_change_leaves_no_part_of_itself(catalog: Catalog) -> None:
-    with pytest.raises(RuntimeError), catalog.database.write() as connection:
-        catalog.customers.create_within(connection, "test_mode", ANN)
-        raise RuntimeError("the process stumbles")
+    def stumble() -> None:
+        with catalog.database.write() as connection:
+            catalog.customers.create_within(connection, "test_mode", ANN)
+            raise RuntimeError("the process stumbles")
+
+    with pytest.raises(RuntimeError, match="stumbles"):
+        stumble()
     assert catalog.customers.list("test_mode") == []
 
 

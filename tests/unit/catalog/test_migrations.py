@@ -31,6 +31,18 @@ def test_a_newer_schema_is_refused_and_left_alone(catalog: Catalog, path: Path) 
         Catalog(path)
 
 
+@pytest.mark.parametrize("offset", [0, 20])
+def test_a_damaged_file_is_refused_and_left_alone(
+    catalog: Catalog, path: Path, offset: int
+) -> None:
+    catalog.close()
+    damaged = path.read_bytes()[:offset] + b"\xff" * 8192
+    path.write_bytes(damaged)
+    with pytest.raises(ConfigurationError, match="cannot be read as a catalog"):
+        Catalog(path)
+    assert path.read_bytes() == damaged
+
+
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     database = Database(path)
     broken = Migration("broken", ("CREATE TABLE half (a TEXT)", "CREATE TABLE half (a TEXT)"))

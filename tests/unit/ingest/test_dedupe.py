@@ -33,6 +33,19 @@ def test_ids_are_known_once_added_and_not_before(numbers: list[int]) -> None:
     assert event_id("f" * 32, 1) not in known
 
 
+@given(some.lists(some.tuples(some.sampled_from("ab?"), some.integers(0, 9)), max_size=40))
+def test_ids_added_together_are_those_added_one_by_one(pairs: list[tuple[str, int]]) -> None:
+    ids = [f"odd{number}" if w == "?" else event_id(w * 32, number) for w, number in pairs]
+    together, single = KnownIds(b"key"), KnownIds(b"key")
+    together.add_all(ids)
+    for id in ids:
+        single.add(id)
+    assert together.sizes() == single.sizes()
+    assert all(id in together for id in ids)
+    others = {event_id(w * 32, number) for w in "ab" for number in range(10)} - set(ids)
+    assert not any(id in together for id in others)
+
+
 def test_a_writers_ids_cost_one_interval_however_many() -> None:
     known = KnownIds(b"key")
     for number in range(10_000):

@@ -197,7 +197,7 @@ async def patch(call: Call) -> SubscriptionAnswer:
 
 
 def _start(wanted: datetime, now: datetime) -> datetime:
-    start = floor_minute(in_utc(wanted))
+    start = floor_minute(in_utc(wanted, field="start_date"))
     if not _EARLIEST <= start <= now + _AHEAD_MAX:
         raise InvalidInputError("start_date", wanted.isoformat(), "be from 2015 to a year from now")
     return start

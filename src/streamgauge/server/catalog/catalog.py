@@ -33,7 +33,8 @@ class Catalog:
         entropy: Where ids and tokens come from.
 
     Raises:
-        ConfigurationError: A newer release wrote the file, or the secret of its keys is gone.
+        ConfigurationError: A newer release wrote the file, it is damaged, or the secret of its
+            keys is gone.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Catalog:
         clock = clock or SystemClock()
         self.database = Database(path)
         try:
+            self.database.check()
             migrate(self.database, clock.time_ns() // 1_000)
             self.business_id = _business(self.database, clock, entropy)
             may_create = not _has_keys(self.database)

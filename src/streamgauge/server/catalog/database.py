@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from streamgauge.core.errors import UnavailableError
+from streamgauge.core.errors import ConfigurationError, UnavailableError
 
 # Writers wait for one another this long; a catalog transaction takes milliseconds.
 _BUSY_TIMEOUT_S: Final = 10
@@ -54,6 +54,20 @@ class Database:
                     yield connection
         except OperationalError as error:
             raise UnavailableError(f"the catalog cannot be written now: {error.orig}") from error
+
+    def check(self) -> None:
+        """Refuse a file that SQLite cannot read.
+
+        Raises:
+            ConfigurationError: It is no SQLite file, or a damaged one.
+        """
+        try:
+            with self.read() as connection:
+                connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        except (sqlite3.DatabaseError, DatabaseError) as error:
+            raise ConfigurationError(
+                f"{self.path} cannot be read as a catalog: {error.__cause__ or error}"
+            ) from error
 
     def change_stamp(self) -> int:
         """Return a number that differs after any commit, of this process or another."""

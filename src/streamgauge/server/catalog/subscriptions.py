@@ -21,7 +21,13 @@ from streamgauge.server.catalog.errors import ArchivedProductError, QuantityErro
 from streamgauge.server.catalog.products import Products
 from streamgauge.server.catalog.rows import Rows, plain
 from streamgauge.server.catalog.schema import subscriptions
-from streamgauge.server.catalog.texts import EVERYTHING, Labels, Page, check_labels
+from streamgauge.server.catalog.texts import (
+    EVERYTHING,
+    Labels,
+    Page,
+    check_description,
+    check_labels,
+)
 from streamgauge.server.rating.price import UsageBasedPrice
 
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
@@ -215,8 +221,8 @@ class Subscriptions:
         with self._rows.database.write() as connection:
             now = _subscription(self._rows.demand(connection, mode, id))
             wanted = msgspec.structs.replace(now, **changes)
-            _check_address(wanted.billing)
-            check_labels(wanted.metadata)
+            _check_texts(wanted.billing, wanted.metadata, wanted.tax_id)
+            check_description(wanted.cancellation_comment, field="cancellation_comment")
             values = dict(changes)
             for field in values.keys() & {"billing", "metadata"}:
                 values[field] = msgspec.json.encode(getattr(wanted, field)).decode()
@@ -226,10 +232,14 @@ class Subscriptions:
 def _check(new: NewSubscription) -> None:
     if new.quantity != 1:
         raise QuantityError("quantity", new.quantity, "be 1 for a product billed by usage")
-    _check_address(new.billing)
-    check_labels(new.metadata)
-    if new.tax_id is not None and len(new.tax_id) > NAME_CHARS_MAX:
-        raise InvalidInputError("tax_id", new.tax_id, f"have at most {NAME_CHARS_MAX} characters")
+    _check_texts(new.billing, new.metadata, new.tax_id)
+
+
+def _check_texts(billing: BillingAddress, labels: Labels, tax_id: str | None) -> None:
+    _check_address(billing)
+    check_labels(labels)
+    if tax_id is not None and len(tax_id) > NAME_CHARS_MAX:
+        raise InvalidInputError("tax_id", tax_id, f"have at most {NAME_CHARS_MAX} characters")
 
 
 def _check_address(address: BillingAddress) -> None:

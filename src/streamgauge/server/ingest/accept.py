@@ -143,8 +143,7 @@ class Acceptor:
         return commit.settled.result()
 
     def _settle(self, commit: Commit, on_disk: bool) -> None:
-        known = self.known(commit.scope)
         for event_id in commit.event_ids:
             del self._in_flight[commit.scope, event_id]
-            if on_disk:
-                known.add(event_id)
+        if on_disk:
+            self.known(commit.scope).add_all(commit.event_ids)

@@ -108,6 +108,13 @@ class Committer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._commit()
+        except Exception as error:  # noqa: BLE001 - it would end in silence
+            self._trouble = f"the commit thread died: {error}"
+            _log.exception("the commit thread died; nothing can be accepted")
+
+    def _commit(self) -> None:
         doubtful: list[Commit] = []
         while True:
             taken = self._take(wait=not doubtful)

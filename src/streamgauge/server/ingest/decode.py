@@ -22,7 +22,7 @@ from streamgauge.core.limits import (
     FUTURE_S_MAX,
     METADATA_PAIRS_MAX,
 )
-from streamgauge.core.metadata import canonical_raw, check_key
+from streamgauge.core.metadata import canonical_raw, check_key, is_plain
 from streamgauge.server.ingest.errors import BatchRefusedError, EventError, MalformedBodyError
 from streamgauge.server.ingest.rows import Row
 
@@ -145,10 +145,13 @@ def check_metadata(given: dict[str, msgspec.Raw] | None) -> dict[str, str]:
         return {}
     if len(given) > METADATA_PAIRS_MAX:
         raise InvalidInputError("metadata", len(given), f"have at most {METADATA_PAIRS_MAX} pairs")
-    return {
-        check_key(key): canonical_raw(str(raw, "utf-8"), field=f"metadata.{key}")
-        for key, raw in given.items()
-    }
+    texts = {}
+    for key, raw in given.items():
+        text = str(raw, "utf-8")
+        if not is_plain(text):
+            text = canonical_raw(text, field=f"metadata.{key}")
+        texts[check_key(key)] = text
+    return texts
 
 
 def _check(events: list[WireEvent], scope: Scope, now: datetime) -> Batch:

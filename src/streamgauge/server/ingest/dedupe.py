@@ -8,6 +8,7 @@ collision is out of reach also for who may choose ids. One thread uses it.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
@@ -74,11 +75,23 @@ class KnownIds:
 
     def add(self, event_id: str) -> None:
         """Make an id known."""
-        ours = split_event_id(event_id)
-        if ours is None:
-            self._foreign.add(self._digest(event_id))
-        else:
-            self.add_run(ours[0], ours[1], ours[1])
+        self.add_all((event_id,))
+
+    def add_all(self, event_ids: Iterable[str]) -> None:
+        """Make ids known; those of one writer in order cost one interval's work."""
+        writer_id, first, last = "", 0, -1
+        for event_id in event_ids:
+            ours = split_event_id(event_id)
+            if ours is None:
+                self._foreign.add(self._digest(event_id))
+            elif ours[0] == writer_id and ours[1] == last + 1:
+                last += 1
+            else:
+                if writer_id:
+                    self.add_run(writer_id, first, last)
+                writer_id, first, last = ours[0], ours[1], ours[1]
+        if writer_id:
+            self.add_run(writer_id, first, last)
 
     def add_run(self, writer_id: str, first: int, last: int) -> None:
         """Make the ids ``first`` to ``last`` of a writer known."""

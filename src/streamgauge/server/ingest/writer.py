@@ -83,6 +83,7 @@ class Writer:
         self._inserted = self._log.mark()
         for segment in self._log.sealed():
             rows += self._insert(segment)
+            self._trim()
         return rows
 
     def start(self) -> None:
@@ -153,7 +154,7 @@ class Writer:
         while self._rest():
             try:
                 self._work()
-            except (UnavailableError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - it would end in silence
                 self.trouble = str(error)
                 _log.warning("the store does not take events: %s", error)
                 self._pause(self._backoff.next_s())
@@ -176,6 +177,7 @@ class Writer:
         if waiting:
             self._insert(waiting[0])
             self._answer()
+            self._trim()
         elif self._inserted < self._log.newest():
             self._pause(INTERVAL_S)
             self._seal()
@@ -198,12 +200,11 @@ class Writer:
             self._log.set_mark(segment)
             self._inserted = segment
             self.rows += rows
-        self._retain(segment, len(ndjson))
+        self._retained.append((segment, len(ndjson)))
         return rows
 
-    def _retain(self, segment: int, size: int) -> None:
+    def _trim(self) -> None:
         """Keep the last segments, in case the store lost what it called written."""
-        self._retained.append((segment, size))
         while (
             len(self._retained) > RETAINED_SEGMENTS_MAX
             or sum(size for _, size in self._retained) > RETAINED_BYTES_MAX
@@ -223,7 +224,7 @@ class Writer:
     def _do(self, job: _Job) -> None:
         try:
             self._store.ensure_rollup(job.meter, self.position)
-        except UnavailableError as error:
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
             job.answer.give(error)
         else:
             job.answer.give(None)

@@ -25,9 +25,18 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         return (self.end - self.start) // timedelta(minutes=1)
 
 
-def in_utc(at: datetime) -> datetime:
-    """Return ``at`` in UTC; a naive datetime is taken as UTC."""
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+def in_utc(at: datetime, *, field: str = "time") -> datetime:
+    """Return ``at`` in UTC; a naive datetime is taken as UTC.
+
+    Raises:
+        InvalidInputError: Its offset leads out of the calendar.
+    """
+    if at.tzinfo is None:
+        return at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInputError(field, at.isoformat(), "have a date in UTC") from None
 
 
 def floor_minute(at: datetime) -> datetime:
@@ -41,7 +50,7 @@ def check_bound(at: datetime, *, field: str) -> datetime:
     Raises:
         InvalidInputError: It is off the minute; usage is kept by the minute.
     """
-    bound = in_utc(at)
+    bound = in_utc(at, field=field)
     if bound != floor_minute(bound):
         raise InvalidInputError(field, bound.isoformat(), "lie on a whole UTC minute")
     return bound
