@@ -1,0 +1,99 @@
+"""The public names as a caller's type checker sees them; each comment is what it must say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import assert_type, reveal_type
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.websockets import WebSocket
+
+import streamgauge.testing as kit
+from streamgauge import (
+    Ingestion,
+    Stats,
+    StreamBytesMiddleware,
+    StreamSession,
+    bill_to,
+    measure,
+    track_stream_bytes,
+)
+from streamgauge.asgi import StreamBytesMiddleware as FromAsgi
+
+ingestion = Ingestion(environment="test_mode", event_name="stream_consumption", api_key=lambda: "k")
+Ingestion()  # error: call-arg
+Ingestion("test_mode", "stream_consumption")  # error: call-arg
+Ingestion(environment="test_mode", event_name="n", sink=kit.MemorySink(), clock=kit.ManualClock())
+Ingestion(environment="test_mode", event_name="n", sink=object())  # error: arg-type
+
+metadata = {"quality": "hd", "rate": Decimal("0.5"), "live": True, "height": 1080}
+track_stream_bytes(ingestion, customer_id="ann", bytes=5, metadata=metadata, event_id="e")
+track_stream_bytes(ingestion, customer_id="ann", timestamp=datetime.now(UTC))
+track_stream_bytes(ingestion, customer_id="ann", bytes=1.5)  # error: arg-type
+track_stream_bytes(ingestion, bytes=5)  # error: call-arg
+ingestion.track(customer_id="ann", bytes="5")  # error: arg-type
+
+with ingestion.session(customer_id="ann", metadata=metadata) as session:
+    reveal_type(session)  # revealed: streamgauge.sdk.session.StreamSession
+    session.add(5)
+    session.add(b"five")  # error: arg-type
+    assert_type(session.total, int)
+assert_type(ingestion.session(customer_id="ann"), StreamSession)
+assert_type(ingestion.stats(), Stats)
+assert_type(ingestion.stats().counted_bytes, int)
+assert_type(ingestion.flush(), bool)
+
+with ingestion as entered:
+    assert_type(entered, Ingestion)
+
+
+async def closes() -> None:
+    async with ingestion as entered:
+        assert_type(entered, Ingestion)
+    assert_type(await ingestion.aflush(timeout_s=1), bool)
+
+
+def chunks() -> Iterator[bytes]:
+    yield b""
+
+
+async def later() -> AsyncIterator[memoryview]:
+    yield memoryview(b"")
+
+
+for chunk in measure(chunks(), ingestion, customer_id="ann", metadata=metadata):
+    assert_type(chunk, bytes)
+reveal_type(measure([b""], session))  # revealed: iterables.MeasuredIterator[bytes]
+reveal_type(measure(later(), session))  # revealed: MeasuredAsyncIterator[memoryview
+measure(chunks(), ingestion)  # error: call-overload
+measure(chunks(), session, customer_id="ann")  # error: call-overload
+measure(["text"], ingestion, customer_id="ann")  # error: type-var
+
+app = Starlette()
+app.add_middleware(StreamBytesMiddleware, ingestion=ingestion)
+app.add_middleware(StreamBytesMiddleware, ingestion=ingestion, customer=lambda scope: scope["user"])
+app.add_middleware(StreamBytesMiddleware)  # error: call-arg
+assert_type(FromAsgi(app, ingestion=ingestion).unattributed_bytes, int)
+
+
+async def customer(scope: object) -> str | None:
+    return None if scope is None else "ann"
+
+
+StreamBytesMiddleware(app, ingestion=ingestion, customer=customer, metadata={"platform": "web"})
+StreamBytesMiddleware(app, ingestion=ingestion, customer=len)  # error: arg-type
+
+
+async def endpoint(request: Request, websocket: WebSocket) -> None:
+    bill_to(request, customer_id="ann", metadata=metadata)
+    bill_to(websocket, customer_id="ann")
+    bill_to(request.scope, customer_id="ann")
+    bill_to(request, "ann")  # error: call-arg
+    bill_to("request", customer_id="ann")  # error: arg-type
+
+
+assert_type(kit.MemorySink().bytes_by_customer(), dict[str, int])
+kit.assert_conserved(ingestion.stats())

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from streamgauge.testing import MemorySink
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+MEDIA = random.Random(3).randbytes(200_003)
+Run = Callable[[str], Any]
+
+
+def test_a_video_platform_bills_each_viewer(run: Run, received: MemorySink, tmp_path: Path) -> None:
+    (tmp_path / "media" / "film-720p.mp4").write_bytes(MEDIA)
+    example = run("video_platform.py")
+    address = f"http://127.0.0.1:{example.port}/video"
+    assert httpx.get(f"{address}/film-720p.mp4?token=token-of-ann").content == MEDIA
+    part = {"range": "bytes=100-299"}
+    assert (
+        len(httpx.get(f"{address}/film-720p.mp4?token=token-of-bob", headers=part).content) == 200
+    )
+    assert httpx.get(f"{address}/film-720p.mp4?token=stolen").status_code == 401
+    assert httpx.get(f"{address}/film-9000p.mp4?token=token-of-bob").status_code == 422
+    example.stop()
+    assert received.bytes_by_customer() == {"customer_ann": len(MEDIA), "customer_bob": 200}
+    assert received.events[0].metadata["title"] == "film"
+    assert received.events[0].metadata["quality"] == "720p"
+
+
+def test_a_music_service_bills_what_was_listened_to(
+    run: Run, received: MemorySink, tmp_path: Path
+) -> None:
+    (tmp_path / "media" / "song.mp3").write_bytes(MEDIA)
+    example = run("music_streaming.py")
+    address = f"http://127.0.0.1:{example.port}"
+    assert httpx.get(f"{address}/ann/song.mp3").content == MEDIA
+    assert httpx.get(f"{address}/ann/missing.mp3").status_code == 404
+    assert httpx.get(f"{address}/ann/..").status_code == 404
+    example.stop()
+    assert received.bytes_by_customer() == {"customer_ann": len(MEDIA)}
+    assert received.events[0].metadata["format"] == "mp3"
+
+
+def test_a_live_event_bills_each_viewer_for_its_frames(run: Run, received: MemorySink) -> None:
+    example = run("live_event.py")
+    address = f"ws://127.0.0.1:{example.port}"
+    got = {"ann": 0, "bob": 0}
+    with (
+        connect(f"{address}/publish", proxy=None) as camera,
+        connect(f"{address}/watch/ann", proxy=None) as ann,
+    ):
+        camera.send(MEDIA[:1_000])
+        got["ann"] += len(ann.recv(timeout=10))
+        with connect(f"{address}/watch/bob", proxy=None) as bob:
+            camera.send(MEDIA[:70_000])
+            got["ann"] += len(ann.recv(timeout=10))
+            got["bob"] += len(bob.recv(timeout=10))
+    example.stop()
+    assert got == {"ann": 71_000, "bob": 70_000}
+    assert received.bytes_by_customer() == {"customer_ann": 71_000, "customer_bob": 70_000}
+
+
+def test_real_time_data_bills_the_readings(run: Run, received: MemorySink) -> None:
+    example = run("realtime_data.py")
+    with (
+        socket.create_connection(("127.0.0.1", example.port)) as client,
+        client.makefile("rb") as lines,
+    ):
+        client.sendall(b"ann\n")
+        got = sum(len(next(lines)) for _ in range(60))
+    # The rest is billed when the connection turns out to be closed.
+    events = received.wait_for_events(2)
+    example.stop()
+    assert {event.customer_id for event in events} == {"customer_ann"}
+    assert got <= received.total_bytes() < 2 * got
+    assert events[0].metadata["sensor"] == "wind"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_fits_a_screen(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60

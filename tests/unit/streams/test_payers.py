@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from streamgauge import ConfigurationError, Ingestion, InvalidInputError, StreamSession
+from streamgauge.asgi import StreamBytesMiddleware, bill_to
+from streamgauge.testing import ManualClock, MemorySink, assert_conserved
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def _scope(**changes: Any) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": "/", "headers": [], **changes}
+
+
+async def _no_more() -> dict[str, Any]:
+    return {"type": "http.disconnect"}
+
+
+def _sends(*bodies: bytes, customer_id: str | None = None) -> App:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if customer_id is not None:
+            bill_to(scope, customer_id=customer_id)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for body in bodies:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    return app
+
+
+async def _call(app: App, scope: Any = None, receive: Any = _no_more) -> list[Any]:
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(_scope() if scope is None else scope, receive, send)
+    return sent
+
+
+class Case:
+    """A middleware around an application, called without a server."""
+
+    def __init__(self, ingestion: Ingestion, sink: MemorySink) -> None:
+        self.ingestion = ingestion
+        self.sink = sink
+        self.clock = ManualClock()
+
+    def around(self, app: App, **options: Any) -> StreamBytesMiddleware:
+        return StreamBytesMiddleware(app, ingestion=self.ingestion, clock=self.clock, **options)
+
+    def billed(self) -> dict[str, int]:
+        assert self.ingestion.flush()
+        return self.sink.bytes_by_customer()
+
+
+@pytest.fixture
+def case(streamgauge_ingestion: Ingestion, streamgauge_sink: MemorySink) -> Case:
+    return Case(streamgauge_ingestion, streamgauge_sink)
+
+
+def test_a_resolver_names_the_customer_from_the_scope(case: Case) -> None:
+    meter = case.around(_sends(b"12345"), customer=lambda scope: scope["user"])
+    asyncio.run(_call(meter, _scope(user="ann")))
+    assert case.billed() == {"ann": 5}
+
+
+def test_an_asynchronous_resolver_is_asked_once_per_response_at_the_first_byte(case: Case) -> None:
+    asked = []
+
+    async def customer(scope: Any) -> str:
+        asked.append(scope["path"])
+        await asyncio.sleep(0)
+        return "ann"
+
+    meter = case.around(_sends(b"", b"123", b"45"), customer=customer)
+    asyncio.run(_call(meter))
+    asyncio.run(_call(case.around(_sends(b""), customer=customer)))
+    assert asked == ["/"]
+    assert case.billed() == {"ann": 5}
+
+
+def test_bill_to_comes_before_the_resolver(case: Case) -> None:
+    meter = case.around(_sends(b"123", customer_id="ann"), customer=lambda _scope: "bob")
+    asyncio.run(_call(meter))
+    assert case.billed() == {"ann": 3}
+
+
+def test_bytes_of_nobody_are_counted_and_not_billed(case: Case) -> None:
+    for meter in (case.around(_sends(b"123")), case.around(_sends(b"1"), customer=lambda _: None)):
+        before = meter.unattributed_bytes
+        sent = asyncio.run(_call(meter))
+        assert sent[0]["type"] == "http.response.start"
+        assert meter.unattributed_bytes > before
+        assert meter.failures == 0
+    assert case.billed() == {}
+
+
+def test_a_resolver_that_raises_leaves_the_response_alone_and_logs_once_a_minute(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    def customer(_scope: Any) -> str:
+        raise LookupError("no such token")
+
+    meter = case.around(_sends(b"123", b"45"), customer=customer)
+    for seconds in (0, 0, 59, 1):
+        case.clock.advance(seconds)
+        assert asyncio.run(_call(meter)) == asyncio.run(_call(_sends(b"123", b"45")))
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert "no such token" in caplog.text
+    assert meter.failures == 4
+    assert meter.unattributed_bytes == 20
+    assert case.billed() == {}
+
+
+@pytest.mark.parametrize("named", ["", " ", 7, "x" * 256])
+def test_a_resolver_that_names_no_possible_customer_leaves_the_response_alone(
+    case: Case, named: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    meter = case.around(_sends(b"123"), customer=lambda _scope: named)
+    assert len(asyncio.run(_call(meter))) == 3
+    assert (meter.failures, meter.unattributed_bytes) == (1, 3)
+    assert "customer_id" in caplog.text
+
+
+def test_a_cancelled_resolver_is_no_failure(case: Case) -> None:
+    async def customer(_scope: Any) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def scenario() -> None:
+        task = asyncio.create_task(_call(meter))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    meter = case.around(_sends(b"123"), customer=customer)
+    asyncio.run(scenario())
+    assert meter.failures == 0
+
+
+def test_messages_of_other_tasks_do_not_wait_for_the_resolver_and_are_billed(case: Case) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        first = asyncio.create_task(send({"type": "websocket.send", "text": "first"}))
+        await asyncio.sleep(0)
+        await send({"type": "websocket.send", "bytes": b"second", "text": None})
+        answer.set()
+        await first
+
+    async def scenario() -> list[Any]:
+        return await _call(meter, {"type": "websocket"})
+
+    async def customer(_scope: Any) -> str:
+        await answer.wait()
+        return "ann"
+
+    answer = asyncio.Event()
+    meter = case.around(app, customer=customer)
+    sent = asyncio.run(scenario())
+    assert [message.get("text") or message["bytes"] for message in sent] == [b"second", "first"]
+    assert case.billed() == {"ann": 11}
+    assert meter.unattributed_bytes == 0
+
+
+def test_metadata_of_the_middleware_is_kept_beside_that_of_bill_to(case: Case) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bill_to(scope, customer_id="ann", metadata={"quality": "hd", "region": "eu"})
+        await _sends(b"123")(scope, receive, send)
+
+    asyncio.run(_call(case.around(app, metadata={"platform": "web", "quality": "?"})))
+    asyncio.run(_call(case.around(app, metadata=lambda scope: {"path": scope["path"]})))
+    assert case.billed() == {"ann": 6}
+    kept = [{**event.metadata} for event in case.sink.events]
+    assert {"platform": "web", "quality": "hd", "region": "eu", "bytes": 3} in kept
+    assert {"path": "/", "quality": "hd", "region": "eu", "bytes": 3} in kept
+
+
+def test_a_metadata_function_that_raises_leaves_the_response_alone(case: Case) -> None:
+    meter = case.around(
+        _sends(b"123"), customer=lambda _: "ann", metadata=lambda scope: scope["missing"]
+    )
+    assert len(asyncio.run(_call(meter))) == 3
+    assert (meter.failures, meter.unattributed_bytes) == (1, 3)
+
+
+def test_two_middlewares_count_once(case: Case) -> None:
+    inner = case.around(_sends(b"123", customer_id="ann"))
+    asyncio.run(_call(case.around(inner)))
+    assert case.billed() == {"ann": 3}
+
+
+def test_a_response_after_the_client_is_gone_is_not_counted(case: Case) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bill_to(scope, customer_id="ann")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+        assert (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.body", "body": b"6789"})
+
+    asyncio.run(_call(case.around(app)))
+    assert case.billed() == {"ann": 5}
+
+
+def test_a_cancelled_response_ends_its_session(case: Case, sessions: list[StreamSession]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _sends(b"12345", customer_id="ann")(scope, receive, send)
+        waits.set()
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        task = asyncio.create_task(_call(case.around(app)))
+        await waits.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    waits = asyncio.Event()
+    asyncio.run(scenario())
+    assert [session.current_slot() for session in sessions] == [None]
+    assert case.billed() == {"ann": 5}
+
+
+def test_sending_a_file_by_its_path_is_not_offered(case: Case) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(set(scope["extensions"]))
+
+    offered = {"http.response.pathsend": {}, "http.response.zerocopysend": {}, "tls": {}}
+    asyncio.run(_call(case.around(app), _scope(extensions=offered)))
+    asyncio.run(_call(case.around(app), _scope(extensions={"tls": {}})))
+    assert seen == [{"tls"}, {"tls"}]
+    assert "http.response.pathsend" in offered
+
+
+def test_a_path_sent_without_being_offered_is_billed_by_its_size(
+    case: Case, tmp_path: Path
+) -> None:
+    (tmp_path / "film").write_bytes(b"x" * 1_234)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bill_to(scope, customer_id="ann")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.pathsend", "path": str(tmp_path / "film")})
+
+    asyncio.run(_call(case.around(app)))
+    assert case.billed() == {"ann": 1_234}
+
+
+def test_other_scopes_pass_through(case: Case) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope, receive))
+
+    scope = {"type": "lifespan"}
+    asyncio.run(_call(case.around(app), scope))
+    assert seen == [({"type": "lifespan"}, _no_more)]
+
+
+def test_bill_to_without_the_middleware_says_what_is_missing() -> None:
+    with pytest.raises(ConfigurationError, match=r"add_middleware\(StreamBytesMiddleware"):
+        bill_to(Request(_scope()), customer_id="ann")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"customer_id": ""}, "customer_id"),
+        ({"customer_id": None}, "customer_id"),
+        ({"customer_id": "ann", "metadata": {"bytes": 5}}, "metadata.bytes"),
+        ({"customer_id": "ann", "metadata": {"quality": ["hd"]}}, "metadata.quality"),
+    ],
+)
+def test_bill_to_refuses_bad_input_where_it_is_called_and_changes_nothing(
+    case: Case, options: dict[str, Any], field: str
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bill_to(scope, customer_id="bob")
+        with pytest.raises(InvalidInputError) as caught:
+            bill_to(scope, **options)
+        assert caught.value.field == field
+        await _sends(b"123")(scope, receive, send)
+
+    asyncio.run(_call(case.around(app)))
+    assert case.billed() == {"bob": 3}
+
+
+def test_a_response_outlives_its_ingestion_and_its_bytes_are_still_accounted_for(
+    case: Case,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bill_to(scope, customer_id="ann")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+        assert case.ingestion.close()
+        await send({"type": "http.response.body", "body": b"678", "more_body": True})
+        await send({"type": "http.response.body", "body": b"9"})
+
+    assert len(asyncio.run(_call(case.around(app)))) == 4
+    stats = case.ingestion.stats()
+    assert stats.counted_bytes == 9
+    assert_conserved(stats)
+    assert case.sink.bytes_by_customer() == {"ann": 5}
