@@ -1,0 +1,145 @@
+"""Spools of processes that are gone: taken over, delivered, removed."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import Final
+
+from streamgauge.core.clock import Clock
+from streamgauge.core.errors import LockedError, StreamgaugeError
+from streamgauge.core.files import Directory
+from streamgauge.core.limits import LEFT_ALONE_MAX
+from streamgauge.sdk.identity import Destination
+from streamgauge.sdk.notices import Notices
+from streamgauge.sdk.recovery import recover_tally
+from streamgauge.sdk.spool import Spool
+from streamgauge.sdk.spooldir import WRITER_ID, discard_spool, open_spool, tidy_remains
+from streamgauge.sdk.stats import Adopted
+
+_PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Troubles of the system, not of the spool: the next look tries again."""
+
+
+class Adopter:
+    """Looks for spools whose process is gone, and keeps count of what it took over.
+
+    Args:
+        root: Where spools are.
+        own: The writer id of our own spool.
+        destination: Where our events go; other spools are left alone.
+        clock: Given to adopted spools.
+        notices: Told of each spool that is left alone, and of damage, once.
+    """
+
+    def __init__(
+        self, root: Directory, own: str, destination: Destination, *, clock: Clock, notices: Notices
+    ) -> None:
+        self._root = root
+        self._destination = destination
+        self._clock = clock
+        self._notices = notices
+        self._seen = {own}
+        self._left_alone: list[str] = []
+        self._gone = Adopted()
+        self._lock = threading.RLock()
+        self.spools: list[Spool] = []
+
+    @property
+    def left_alone(self) -> tuple[str, ...]:
+        """Return what is not ours to bill, and why."""
+        return tuple(self._left_alone)
+
+    def look(self) -> None:
+        """Adopt every spool of our destination whose process is gone."""
+        try:
+            names = self._root.names()
+        except OSError as error:
+            self._notices.tell("adoption", f"the spool directory cannot be read: {error}")
+            return
+        for name in names:
+            if name not in self._seen:
+                self._meet(name)
+
+    def dismiss_idle(self) -> None:
+        """Remove adopted spools that are empty."""
+        for spool in [spool for spool in self.spools if spool.idle]:
+            with self._lock:
+                self.spools.remove(spool)
+                self._gone = _added(self._gone, spool)
+            try:
+                spool.trim()
+                discard_spool(self._root, spool)
+            except OSError as error:
+                spool.close()
+                self._notices.tell("adoption", f"an empty spool cannot be removed: {error}")
+
+    def adopted(self) -> Adopted:
+        """Return the sums over all spools that were taken over."""
+        with self._lock:
+            sums = self._gone
+            for spool in self.spools:
+                with spool.changed:
+                    sums = _added(sums, spool)
+            return sums
+
+    def close(self) -> None:
+        """Give up what is not delivered yet; another process adopts it."""
+        self.dismiss_idle()
+        for spool in self.spools:
+            spool.close()
+
+    def _meet(self, name: str) -> None:
+        if not WRITER_ID.fullmatch(name):
+            self._leave_alone(name, "it is no spool")
+            return
+        try:
+            self._adopt(name)
+        except LockedError:
+            return
+        except FileNotFoundError:
+            self._tidy(name)
+        except (StreamgaugeError, OSError) as error:
+            self._leave_alone(name, error)
+
+    def _adopt(self, name: str) -> None:
+        spool = open_spool(self._root, name, self._destination, clock=self._clock)
+        try:
+            damages = recover_tally(spool)
+        except OSError:
+            spool.close()
+            raise
+        damages += [str(error) for error in spool.journal.recovery.corrupt]
+        self._seen.add(name)
+        if damages:
+            self._leave_alone(name, f"what is whole in it is delivered, but {damages[0]}")
+        self.spools.append(spool)
+
+    def _tidy(self, name: str) -> None:
+        try:
+            tidy_remains(self._root, name)
+        except FileNotFoundError:
+            return
+        except (StreamgaugeError, OSError) as error:
+            self._leave_alone(name, error)
+
+    def _leave_alone(self, name: str, reason: object) -> None:
+        if isinstance(reason, OSError) and reason.errno in _PASSING:
+            self._notices.tell("adoption", f"the spool {name} cannot be adopted yet: {reason}")
+            return
+        self._seen.add(name)
+        if len(self._left_alone) < LEFT_ALONE_MAX:
+            self._left_alone.append(f"{name}: {reason}")
+        self._notices.tell("left alone", f"the spool {name} is left alone: {reason}")
+
+
+def _added(sums: Adopted, spool: Spool) -> Adopted:
+    ledger = spool.ledger
+    spooled, acknowledged = ledger.pending_bytes, ledger.acknowledged_bytes
+    return Adopted(
+        bytes=sums.bytes + spooled + acknowledged + ledger.refused_bytes,
+        spooled_bytes=sums.spooled_bytes + spooled,
+        acknowledged_bytes=sums.acknowledged_bytes + acknowledged,
+        refused_bytes=sums.refused_bytes + ledger.refused_bytes,
+        spools=sums.spools + 1,
+    )

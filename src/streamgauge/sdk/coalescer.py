@@ -1,0 +1,230 @@
+"""The coalescer: one event per group and window out of many counts, each byte in exactly one.
+
+The order of ``tick`` is what a crash at any step relies on: read the slots, append the events,
+sync the journal, advance the slots' base, and only then let the deliverer have the events.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+
+from streamgauge.core.clock import Clock, window_start_ns
+from streamgauge.sdk.groups import Group
+from streamgauge.sdk.notices import Notices
+from streamgauge.sdk.records import Draft
+from streamgauge.sdk.session import StreamSession
+from streamgauge.sdk.spool import Spool
+from streamgauge.sdk.tally import Slot, Tally, nobody
+
+
+class Bucket:
+    """The slots of one group in one window; idle ones are taken up by the group's next session."""
+
+    __slots__ = ("group", "idle", "quiet_ticks", "slots")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.slots: list[Slot] = []
+        self.idle: list[Slot] = []
+        self.quiet_ticks = 0
+
+    def close(self) -> None:
+        """Make every session that counts here go on in another window."""
+        # One tick more than others is quiet: what a session adds while it lets go is still read.
+        self.quiet_ticks = -1
+        for slot in self.slots:
+            slot.is_open = False
+            holder = slot.holder()
+            if holder is not None:
+                holder.detach()
+
+    def draft(self) -> Draft | None:
+        """Return an event of all bytes that are in none yet, or None."""
+        fresh = [(slot, source) for slot in self.slots if (source := slot.unspooled())]
+        if not fresh:
+            return None
+        return Draft(
+            group=self.group,
+            timestamp_ns=min(slot.timestamp_ns for slot, _ in fresh),
+            quantity=sum(source.end - source.start for _, source in fresh),
+            sources=tuple(source for _, source in fresh),
+        )
+
+    def mark_spooled(self, draft: Draft) -> None:
+        """Note which bytes are in an event now."""
+        self.quiet_ticks = 0
+        ends = {(source.page_id, source.slot): source.end for source in draft.sources}
+        for slot in self.slots:
+            slot.spooled = ends.get((slot.page.page_id, slot.index), slot.spooled)
+
+
+class Coalescer:
+    """Slots for sessions, and events out of slots.
+
+    Args:
+        tally: Where slots are.
+        spool: Where events go.
+        clock: Says which window it is.
+        window_s: Length of a window in seconds.
+        notices: Told when the spool cannot be written; nothing is lost by that.
+    """
+
+    def __init__(
+        self, tally: Tally, spool: Spool, *, clock: Clock, window_s: int, notices: Notices
+    ) -> None:
+        self._tally = tally
+        self._spool = spool
+        self._clock = clock
+        self._window_s = window_s
+        self._notices = notices
+        self._lock = threading.RLock()
+        self._tick_lock = threading.RLock()
+        self._open: dict[tuple[int, bytes], Bucket] = {}
+        self._closing: list[Bucket] = []
+        self._given_back: deque[Slot] = deque()
+        self._retired_bytes = 0
+        self.closed = False
+
+    def attach(self, session: StreamSession, n: int) -> None:
+        """Count ``n`` bytes of ``session`` in a slot of the current window, and give it that."""
+        with self._lock:
+            slot = session.current_slot()
+            if slot is not None:
+                slot.cell[0] += n
+                return
+            if self.closed:
+                self._turn_away(session.group, n)
+                session.count_late(n)
+                return
+            slot = self._slot(session.group, session.descriptor, goes_on=session.total > 0)
+            slot.holder = weakref.ref(session)
+            session.attach(slot, n)
+
+    def add(self, group: Group, n: int) -> None:
+        """Count ``n`` bytes of a plain call."""
+        with self._lock:
+            if self.closed:
+                self._turn_away(group, n)
+                return
+            slot = self._slot(group, group.descriptor(), goes_on=False)
+            slot.cell[0] += n
+            slot.idle.append(slot)
+
+    def give_back(self, slot: Slot) -> None:
+        """Take a slot that its session has let go; from any thread, without waiting."""
+        self._given_back.append(slot)
+
+    def tick(self, *, cut_open: bool = False) -> None:
+        """Make events of what was counted in windows that are over, and of open ones if asked.
+
+        Raises:
+            OSError: The disk refuses; everything stays as it was and the next call tries again.
+        """
+        with self._tick_lock:
+            self._close_windows()
+            drafted = [*self._closing]
+            if cut_open:
+                with self._lock:
+                    drafted += self._open.values()
+            for bucket in drafted:
+                self._spool_bucket(bucket)
+            until = self._spool.sync()
+            for bucket in drafted:
+                for slot in bucket.slots:
+                    slot.advance()
+            self._spool.release(until)
+            self._retire()
+
+    def close(self) -> None:
+        """Make events of everything; what sessions add from now on is turned away and counted.
+
+        Raises:
+            OSError: The disk refuses; what is not in events stays in the pages, to be adopted.
+        """
+        with self._lock:
+            self.closed = True
+        self.tick()
+        self.tick()
+
+    def totals(self) -> tuple[int, int]:
+        """Return the bytes counted in slots so far, and of these the bytes that are in no event."""
+        counted, open_ = self._retired_bytes, 0
+        for bucket in [*self._open.values(), *self._closing]:
+            for slot in bucket.slots:
+                count = slot.cell[0]
+                counted += count
+                open_ += count - slot.spooled
+        return counted, open_
+
+    def locked(self) -> threading.RLock:
+        """Return the lock under which slots, events and totals agree."""
+        return self._lock
+
+    def forget(self) -> None:
+        """Send every session back to zero, in a process that was forked."""
+        for bucket in [*self._open.values(), *self._closing]:
+            for slot in bucket.slots:
+                holder = slot.holder()
+                if holder is not None:
+                    holder.forget()
+
+    def _slot(self, group: Group, descriptor: bytes, *, goes_on: bool) -> Slot:
+        self._take_back()
+        now_ns = self._clock.time_ns()
+        start_ns = window_start_ns(now_ns, self._window_s)
+        bucket = self._open.get((start_ns, descriptor))
+        if bucket is not None and bucket.idle:
+            return bucket.idle.pop()
+        slot = self._tally.open_slot(start_ns, start_ns if goes_on else now_ns, descriptor)
+        if bucket is None:
+            bucket = self._open[start_ns, descriptor] = Bucket(group)
+        slot.idle = bucket.idle
+        bucket.slots.append(slot)
+        return slot
+
+    def _turn_away(self, group: Group, n: int) -> None:
+        draft = Draft(group=group, timestamp_ns=self._clock.time_ns(), quantity=n)
+        self._spool.accept(draft, closed=True)
+        self._notices.tell("closed", f"{n} bytes were added after the end and are not billed")
+
+    def _take_back(self) -> None:
+        while self._given_back:
+            slot = self._given_back.popleft()
+            if slot.is_open:
+                slot.holder = nobody
+                slot.idle.append(slot)
+
+    def _close_windows(self) -> None:
+        start_ns = window_start_ns(self._clock.time_ns(), self._window_s)
+        with self._lock:
+            self._take_back()
+            over = [key for key in self._open if self.closed or key[0] != start_ns]
+        for key in over:
+            with self._lock:
+                bucket = self._open.pop(key)
+                bucket.close()
+                self._closing.append(bucket)
+
+    def _spool_bucket(self, bucket: Bucket) -> None:
+        with self._lock:
+            draft = bucket.draft()
+            if draft is None:
+                bucket.quiet_ticks += 1
+                return
+            try:
+                self._spool.append(draft)
+            except OSError as error:
+                self._notices.tell("spool", f"the spool cannot be written, counts wait: {error}")
+                return
+            bucket.mark_spooled(draft)
+
+    def _retire(self) -> None:
+        """Give up the slots of windows that were over, and quiet, for a whole tick."""
+        with self._lock:
+            done = [bucket for bucket in self._closing if bucket.quiet_ticks > 0]
+            self._closing = [bucket for bucket in self._closing if bucket.quiet_ticks <= 0]
+            for slot in (slot for bucket in done for slot in bucket.slots):
+                self._retired_bytes += slot.cell[0]
+                self._tally.retire(slot)

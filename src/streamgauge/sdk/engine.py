@@ -1,0 +1,169 @@
+"""The parts of one process's ingestion, put together; every step can be taken by hand."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamgauge.core.clock import NS_PER_S
+from streamgauge.core.limits import (
+    ADOPTION_INTERVAL_S,
+    SPOOL_BYTES_MAX,
+    SPOOL_MEMORY_BYTES_MAX,
+)
+from streamgauge.sdk.adoption import Adopter
+from streamgauge.sdk.coalescer import Coalescer
+from streamgauge.sdk.delivery import Deliverer
+from streamgauge.sdk.ground import Ground
+from streamgauge.sdk.identity import Destination
+from streamgauge.sdk.notices import Notices
+from streamgauge.sdk.options import Options
+from streamgauge.sdk.records import Draft
+from streamgauge.sdk.spooldir import create_spool, discard_spool
+from streamgauge.sdk.stats import Durability, Stats
+from streamgauge.sdk.tally import Tally
+from streamgauge.sinks.base import Sink
+
+
+class Engine:
+    """Tally, spool, deliverer and adopter of one process.
+
+    Args:
+        options: The caller's choices.
+        sink: Takes the events.
+        ground: Directory, clock and entropy.
+        notices: Told of every trouble.
+
+    Raises:
+        OSError: No spool can be made.
+    """
+
+    def __init__(self, options: Options, sink: Sink, ground: Ground, notices: Notices) -> None:
+        clock = ground.clock
+        self._ground = ground
+        self._options = options
+        self._notices = notices
+        destination = Destination(address=sink.destination, mode=options.environment)
+        on_disk = ground.durability is Durability.DISK
+        self.spool = create_spool(
+            ground.root,
+            destination,
+            clock=clock,
+            entropy=ground.entropy,
+            bytes_max=SPOOL_BYTES_MAX if on_disk else SPOOL_MEMORY_BYTES_MAX,
+        )
+        self.tally = Tally(
+            self.spool.directory,
+            entropy=ground.entropy,
+            page_bytes=ground.page_bytes,
+            on_trouble=lambda message: notices.tell("tally", message),
+        )
+        self.spool.before_trim = self.tally.sync
+        self.coalescer = Coalescer(
+            self.tally, self.spool, clock=clock, window_s=options.window_s, notices=notices
+        )
+        self.deliverer = Deliverer(
+            sink, clock=clock, notices=notices, batch_events_max=options.batch_events_max
+        )
+        self.adopter = Adopter(
+            ground.root, self.spool.identity.writer_id, destination, clock=clock, notices=notices
+        )
+        self._cut_at_ns = clock.monotonic_ns()
+        self._looked_at_ns: int | None = None
+
+    def tick(self, *, cut_open: bool = False) -> bool:
+        """Make and sync events of what is due; return whether the disk took everything.
+
+        Args:
+            cut_open: Make events of windows that are not over, too.
+        """
+        interval_s = self._options.flush_interval_s
+        now_ns = self._ground.clock.monotonic_ns()
+        if interval_s is not None and now_ns - self._cut_at_ns >= interval_s * NS_PER_S:
+            cut_open = True
+        try:
+            self.coalescer.tick(cut_open=cut_open)
+            self.tally.sweep()
+        except OSError as error:
+            self._notices.tell("spool", f"the spool cannot be synced, counts wait: {error}")
+            return False
+        if cut_open:
+            self._cut_at_ns = now_ns
+        return True
+
+    def accept(self, draft: Draft) -> None:
+        """Take the event of a plain call."""
+        trouble = self.spool.accept(draft, closed=self.coalescer.closed)
+        if trouble is not None:
+            self._notices.tell("plain", f"an event was not spooled: {trouble}")
+
+    def deliver(self) -> float | None:
+        """Settle a batch of every spool; return the seconds to wait, None if nothing is ready."""
+        wait_s: float | None = None
+        for spool in [self.spool, *self.adopter.spools]:
+            spool_wait_s = self.deliverer.step(spool)
+            if spool_wait_s is not None:
+                wait_s = max(wait_s or 0.0, spool_wait_s)
+            if spool_wait_s:
+                break
+        self.adopter.dismiss_idle()
+        return wait_s
+
+    def adopt(self) -> None:
+        """Look for spools of processes that are gone, if the last look was long ago."""
+        now_ns = self._ground.clock.monotonic_ns()
+        looked_at_ns = self._looked_at_ns
+        if looked_at_ns is None or now_ns - looked_at_ns >= ADOPTION_INTERVAL_S * NS_PER_S:
+            self._looked_at_ns = now_ns
+            self.adopter.look()
+
+    def stop_counting(self) -> None:
+        """Make events of everything; what is added from now on is turned away and counted."""
+        try:
+            self.coalescer.close()
+            self.tally.sweep(closing=True)
+        except OSError as error:
+            self._notices.tell("spool", f"the spool cannot be synced, counts wait: {error}")
+
+    def close(self) -> None:
+        """Give up the spool, and remove it if it is empty; call ``stop_counting`` before."""
+        self.adopter.close()
+        try:
+            self.spool.trim()
+        except OSError as error:
+            self._notices.tell("spool", f"the spool cannot be synced: {error}")
+        if self._ground.durability is Durability.MEMORY and not self.spool.idle:
+            lost = self.spool.ledger.pending_bytes
+            self._notices.tell("lost", f"{lost} bytes were in memory only and end with the process")
+        discard_spool(self._ground.root, self.spool)
+
+    def abandon(self) -> None:
+        """Let go of what belongs to the parent, in a process that was forked."""
+        self.deliverer.stopped = True
+        self.coalescer.forget()
+        for spool in [self.spool, *self.adopter.spools]:
+            spool.abandon()
+
+    def stats(self) -> Stats:
+        """Return where every byte stands."""
+        spool = self.spool
+        with self.coalescer.locked(), spool.changed:
+            in_slots, open_bytes = self.coalescer.totals()
+            ledger = msgspec.structs.replace(spool.ledger)
+            oldest_ns = spool.oldest_ns
+        on_disk = self._ground.durability is Durability.DISK and self.tally.on_disk
+        age_ns = None if oldest_ns is None else self._ground.clock.time_ns() - oldest_ns
+        return Stats(
+            counted_bytes=in_slots + ledger.plain_bytes,
+            open_bytes=open_bytes,
+            spooled_bytes=ledger.pending_bytes,
+            acknowledged_bytes=ledger.acknowledged_bytes,
+            refused_bytes=ledger.refused_bytes,
+            spooled_events=ledger.pending_events,
+            acknowledged_events=ledger.acknowledged_events,
+            refused_events=ledger.refused_events,
+            adopted=self.adopter.adopted(),
+            left_alone=self.adopter.left_alone,
+            oldest_pending_age_s=None if age_ns is None else max(age_ns, 0) / NS_PER_S,
+            last_error=self._notices.last_error,
+            durability=Durability.DISK if on_disk else Durability.MEMORY,
+        )

@@ -1,0 +1,252 @@
+"""The SDK's client: counts bytes per customer, keeps them through a crash, delivers them once."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streamgauge.core.clock import Clock, SystemClock
+from streamgauge.core.limits import BATCH_EVENTS_MAX
+from streamgauge.sdk.engine import Engine
+from streamgauge.sdk.ground import memory_ground, open_ground
+from streamgauge.sdk.groups import checked_group
+from streamgauge.sdk.notices import Notices
+from streamgauge.sdk.options import Options, checked, chosen_sink
+from streamgauge.sdk.plain import checked_draft
+from streamgauge.sdk.runner import Runner
+from streamgauge.sdk.session import StreamSession, session_type
+from streamgauge.sdk.spooldir import default_spool_dir
+from streamgauge.sdk.stats import Stats
+from streamgauge.sdk.tally import Slot
+from streamgauge.sinks.base import Sink
+
+
+class Ingestion:
+    """Counts streamed bytes per customer and delivers them as usage events.
+
+    Args:
+        environment: ``test_mode`` or ``live_mode``.
+        event_name: What meters match, for every event of this ingestion.
+        api_key: The key, or a function that gives the current one; ``DODO_PAYMENTS_API_KEY`` if
+            neither is given.
+        base_url: A server that speaks Dodo Payments' usage API; Dodo's own if not given.
+        account: Your word for one of several accounts at the same address on this machine.
+        spool_dir: Where events wait; ``STREAMGAUGE_SPOOL_DIR``, else the user's state directory.
+        sink: Takes the events instead of a server; it has its own key and address.
+        coalesce: Merge plain calls per customer, metadata and window, too.
+        window_s: Sessions' bytes become one event per customer, metadata and UTC window.
+        flush_interval_s: Make events of windows that are not over, too, this often.
+        delivery_interval_s: The longest wait for a batch to fill.
+        sync_interval_s: What a loss of power may cost; a killed process loses nothing.
+        batch_events_max: Events in one request.
+        clock: Tests hand in their own.
+
+    Raises:
+        InvalidInputError: A value breaks a rule, or the key is of the other environment.
+        ConfigurationError: There is no key, or the spool directory is not ours alone.
+    """
+
+    def __init__(  # noqa: PLR0913 - the options of a client, each with a default.
+        self,
+        *,
+        environment: str,
+        event_name: str,
+        api_key: str | Callable[[], str] | None = None,
+        base_url: str | None = None,
+        account: str = "",
+        spool_dir: str | Path | None = None,
+        sink: Sink | None = None,
+        coalesce: bool = False,
+        window_s: int = 60,
+        flush_interval_s: float | None = None,
+        delivery_interval_s: float = 1.0,
+        sync_interval_s: float = 1.0,
+        batch_events_max: int = BATCH_EVENTS_MAX,
+        clock: Clock | None = None,
+    ) -> None:
+        self._options = checked(
+            Options(
+                environment=environment,
+                event_name=event_name,
+                spool_dir=default_spool_dir() if spool_dir is None else Path(spool_dir),
+                coalesce=coalesce,
+                window_s=window_s,
+                flush_interval_s=flush_interval_s,
+                delivery_interval_s=delivery_interval_s,
+                sync_interval_s=sync_interval_s,
+                batch_events_max=batch_events_max,
+            )
+        )
+        self._new_sink = functools.partial(
+            chosen_sink,
+            sink,
+            environment=environment,
+            api_key=api_key,
+            base_url=base_url,
+            account=account,
+        )
+        self._owns_sink = sink is None
+        self._clock = clock or SystemClock()
+        self._session_type = session_type()
+        self._session_numbers = itertools.count(1)
+        self._start_lock = threading.RLock()
+        self._closed = False
+        self._runner: Runner | None = self._start()
+        _renew_after_fork(self)
+        atexit.register(self.close)
+
+    def track(
+        self,
+        *,
+        customer_id: str,
+        bytes: int | None = None,
+        metadata: Mapping[str, object] | None = None,
+        event_id: str | None = None,
+        timestamp: datetime | None = None,
+    ) -> None:
+        """Record bytes that the caller counted; ``track_stream_bytes`` says more.
+
+        Raises:
+            InvalidInputError: A value breaks a rule; nothing was recorded.
+        """
+        draft = checked_draft(
+            self._options.event_name,
+            customer_id=customer_id,
+            quantity=bytes,
+            metadata=metadata,
+            event_id=event_id,
+            timestamp=timestamp,
+            now_ns=self._clock.time_ns(),
+        )
+        plain = event_id is None and timestamp is None
+        if self._options.coalesce and plain and draft.quantity is not None:
+            self._engine().coalescer.add(draft.group, draft.quantity)
+        else:
+            self._engine().accept(draft)
+
+    def session(
+        self, *, customer_id: str, metadata: Mapping[str, object] | None = None
+    ) -> StreamSession:
+        """Return a session that counts one stream, chunk by chunk.
+
+        Raises:
+            InvalidInputError: A value breaks a rule.
+        """
+        group = checked_group(self._options.event_name, customer_id, metadata, measured=True)
+        writer_id = self._engine().spool.identity.writer_id
+        return self._session_type(self, group, f"{writer_id}:{next(self._session_numbers)}")
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Return whether everything counted before the call was settled by the sink in time."""
+        return self._running().flush(timeout_s)
+
+    async def aflush(self, timeout_s: float = 10.0) -> bool:
+        """Await ``flush`` without blocking the event loop."""
+        return await asyncio.to_thread(self.flush, timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Flush, bounded, and stop; twice is once.
+
+        Returns:
+            Whether nothing is left; what is left stays on disk for the next process.
+        """
+        with self._start_lock:
+            if self._closed:
+                return self._running().engine.spool.idle
+            runner = self._running()
+            self._closed = True
+        atexit.unregister(self.close)
+        empty = runner.close(timeout_s)
+        if self._owns_sink and runner.stopped:
+            self._sink.close()
+        return empty
+
+    async def aclose(self, timeout_s: float = 5.0) -> bool:
+        """Await ``close`` without blocking the event loop."""
+        return await asyncio.to_thread(self.close, timeout_s)
+
+    def stats(self) -> Stats:
+        """Return where every counted byte stands."""
+        return self._engine().stats()
+
+    def attach(self, session: StreamSession, n: int) -> None:
+        """Count ``n`` bytes of a session that has no slot; sessions call this."""
+        self._engine().coalescer.attach(session, n)
+
+    def give_back(self, slot: Slot) -> None:
+        """Take the slot of a session that ended; sessions call this."""
+        if self._runner is not None:
+            self._runner.engine.coalescer.give_back(slot)
+
+    def _engine(self) -> Engine:
+        return self._running().engine
+
+    def _running(self) -> Runner:
+        runner = self._runner
+        if runner is None:
+            # Only in a process that was forked, at the first use.
+            with self._start_lock:
+                runner = self._runner = self._runner or self._start()
+        return runner
+
+    def _start(self) -> Runner:
+        notices = Notices(self._clock)
+        self._sink = self._new_sink()
+        ground = open_ground(self._options.spool_dir, self._clock, notices)
+        try:
+            engine = Engine(self._options, self._sink, ground, notices)
+        except OSError as error:
+            ground = memory_ground(self._clock, notices, error)
+            engine = Engine(self._options, self._sink, ground, notices)
+        runner = Runner(engine, self._options, self._clock, notices)
+        runner.start()
+        return runner
+
+    def _after_fork(self) -> None:
+        """Leave everything to the parent; the first use opens a spool of this process's own."""
+        self._start_lock = threading.RLock()
+        if self._runner is not None and not self._closed:
+            self._runner.engine.abandon()
+            self._runner = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _renew_after_fork(ingestion: Ingestion) -> None:
+    reference = weakref.ref(ingestion)
+
+    def renew() -> None:
+        if (alive := reference()) is not None:
+            alive._after_fork()  # noqa: SLF001 - its own module's other half.
+
+    os.register_at_fork(after_in_child=renew)

@@ -1,0 +1,42 @@
+"""The records of a journal, read beside its writer: nothing is recovered, cut or locked."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from streamgauge.core.errors import CorruptError
+from streamgauge.core.files import Directory, read_all
+from streamgauge.core.frames import Record, scan
+from streamgauge.core.segments import HEADER_BYTES, Position, apply_void, name, parse_header
+
+_SEGMENT: Final = re.compile(r"journal-([0-9]{16})\.seg")
+
+
+def read_records(directory: Directory) -> Iterator[bytes | CorruptError]:
+    """Yield whole records in order, and what is damaged; a torn end is its writer's, who may live.
+
+    Raises:
+        OSError: A segment cannot be read.
+    """
+    content: dict[int, bytes] = {}
+    for match in filter(None, map(_SEGMENT.fullmatch, directory.names())):
+        # One that its writer removes meanwhile was delivered.
+        with (
+            contextlib.suppress(FileNotFoundError),
+            contextlib.closing(directory.open(match[0])) as file,
+        ):
+            content[int(match[1])] = read_all(file)
+    limits = {segment: len(data) for segment, data in content.items()}
+    for segment, data in sorted(content.items()):
+        void_from = parse_header(data[:HEADER_BYTES], segment)
+        if void_from is not None and void_from != Position(0, 0):
+            apply_void(limits, void_from, segment)
+    for segment, limit in sorted(limits.items()):
+        for found in scan(content[segment][:limit], HEADER_BYTES):
+            if isinstance(found, Record):
+                yield found.data
+            elif not (found.torn and segment == max(limits)):
+                yield CorruptError(name(segment), found.offset, found.reason)

@@ -1,0 +1,100 @@
+"""What a spool's journal holds: events that wait, and those that were refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from streamgauge.sdk.groups import Group
+
+
+class Source(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of a slot's count that an event bills: from ``start`` to ``end``."""
+
+    page_id: bytes
+    slot: int
+    start: int
+    end: int
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """An event before it has a number in the spool.
+
+    Attributes:
+        group: Who pays for what.
+        timestamp_ns: Its timestamp.
+        quantity: Its bytes; None: without quantity.
+        event_id: The caller's own id; None: one of the spool's sequence.
+        sources: The stretches it bills; empty for a plain call.
+    """
+
+    group: Group
+    timestamp_ns: int
+    quantity: int | None
+    event_id: str | None = None
+    sources: tuple[Source, ...] = ()
+
+
+class SpooledEvent(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """An event in the spool.
+
+    Attributes:
+        number: Its place in this spool, from 1, without gaps.
+        sequence: The number in its id; 0 if the caller gave the id.
+        event_id: Its id, for ever.
+        quantity: Its bytes; None: without quantity.
+        spooled_at_ns: When it was written here.
+        body: The event as it is delivered.
+        sources: The stretches it bills; empty for a plain call.
+    """
+
+    number: int
+    sequence: int
+    event_id: str
+    quantity: int | None
+    spooled_at_ns: int
+    body: bytes
+    sources: tuple[Source, ...]
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """An event that no sink will take.
+
+    Attributes:
+        event: The event.
+        reason: What the sink said.
+        refused_at_ns: When.
+    """
+
+    event: SpooledEvent
+    reason: str
+    refused_at_ns: int
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_EVENT_DECODER: Final = msgspec.msgpack.Decoder(SpooledEvent)
+_LETTER_DECODER: Final = msgspec.msgpack.Decoder(DeadLetter)
+
+
+def encode_record(record: SpooledEvent | DeadLetter) -> bytes:
+    """Return a record as the journal keeps it."""
+    return _ENCODER.encode(record)
+
+
+def decode_event(record: bytes) -> SpooledEvent:
+    """Return a record of the spool's journal.
+
+    Raises:
+        msgspec.MsgspecError: It is none.
+    """
+    return _EVENT_DECODER.decode(record)
+
+
+def decode_letter(record: bytes) -> DeadLetter:
+    """Return a record of the dead letters' journal.
+
+    Raises:
+        msgspec.MsgspecError: It is none.
+    """
+    return _LETTER_DECODER.decode(record)

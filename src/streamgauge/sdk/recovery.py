@@ -1,0 +1,127 @@
+"""What a process that is gone had counted and not yet made an event: billed here, once.
+
+Of every slot of every page that is left, ``count - max(base, highest end in the journal)`` bytes
+are in no event. They become events of the spool's own sequence, under the window and group that
+the page names; then the bases are advanced and the pages removed. A crash at any step leaves a
+state from which the same steps bill the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from streamgauge.core.errors import CorruptError
+from streamgauge.sdk.groups import Group, decode_group
+from streamgauge.sdk.page import (
+    HEAD_BYTES,
+    PREFIX,
+    SLOT_BYTES,
+    SUFFIX,
+    SlotImage,
+    TallyPage,
+    is_unborn,
+)
+from streamgauge.sdk.records import Draft, Source
+from streamgauge.sdk.spool import Billed, Spool
+
+_Window = tuple[bytes, int]
+_Stretch = tuple[SlotImage, Source]
+
+
+def page_names(spool: Spool) -> list[str]:
+    """Return the names of the tally pages in a spool's directory."""
+    names = spool.directory.names()
+    return [name for name in names if name.startswith(PREFIX) and name.endswith(SUFFIX)]
+
+
+def recover_tally(spool: Spool) -> list[str]:
+    """Make events of what is in pages alone, and remove the pages.
+
+    Returns:
+        What is damaged, in words; damaged pages stay where they are.
+
+    Raises:
+        OSError: The disk refuses; calling again bills the rest.
+    """
+    pages, damages = _open_pages(spool)
+    unbilled, damaged = _collect(pages, spool.billed)
+    # Descriptors are under the seal of their slots, so whole ones are groups of this format.
+    for (descriptor, _), stretches in unbilled.items():
+        spool.append(_draft(decode_group(descriptor), stretches))
+    until = spool.sync()
+    for page in pages:
+        _advance(page)
+    spool.release(until)
+    _remove(spool, [page for page in pages if page.name not in damaged])
+    for page in pages:
+        page.close()
+    return damages + list(damaged.values())
+
+
+def _collect(
+    pages: list[TallyPage], billed: Billed
+) -> tuple[dict[_Window, list[_Stretch]], dict[str, str]]:
+    """Return what is in no event by window, and the damage by page name."""
+    unbilled: dict[_Window, list[_Stretch]] = {}
+    damaged: dict[str, str] = {}
+    for page in pages:
+        for slot in page.slots():
+            if isinstance(slot, CorruptError):
+                damaged[page.name] = str(slot)
+            elif source := _unbilled(page, slot, billed):
+                window = (slot.descriptor, slot.window_start_ns)
+                unbilled.setdefault(window, []).append((slot, source))
+    return unbilled, damaged
+
+
+def _remove(spool: Spool, pages: list[TallyPage]) -> None:
+    for page in pages:
+        spool.directory.remove(page.name)
+    for name in page_names(spool):
+        if _is_unborn(spool, name):
+            spool.directory.remove(name)
+    spool.directory.sync()
+
+
+def _open_pages(spool: Spool) -> tuple[list[TallyPage], list[str]]:
+    pages: list[TallyPage] = []
+    damages: list[str] = []
+    for name in page_names(spool):
+        try:
+            if not _is_unborn(spool, name):
+                pages.append(TallyPage(spool.directory.map(name), name))
+        except (CorruptError, OSError, ValueError) as error:
+            damages.append(f"{name}: {error}")
+    return pages, damages
+
+
+def _is_unborn(spool: Spool, name: str) -> bool:
+    try:
+        file = spool.directory.open(name)
+    except OSError:
+        return False
+    with contextlib.closing(file):
+        return is_unborn(file.read_at(0, HEAD_BYTES + SLOT_BYTES))
+
+
+def _unbilled(page: TallyPage, slot: SlotImage, billed: Billed) -> Source | None:
+    start = max(slot.base, billed.get((page.page_id, slot.index), 0))
+    if slot.count <= start:
+        return None
+    return Source(page.page_id, slot.index, start, slot.count)
+
+
+def _draft(group: Group, stretches: list[_Stretch]) -> Draft:
+    return Draft(
+        group=group,
+        timestamp_ns=min(slot.timestamp_ns for slot, _ in stretches),
+        quantity=sum(source.end - source.start for _, source in stretches),
+        sources=tuple(source for _, source in stretches),
+    )
+
+
+def _advance(page: TallyPage) -> None:
+    for slot in page.slots():
+        if isinstance(slot, SlotImage) and slot.count > slot.base:
+            page.advance(slot.index, slot.count)
+    page.sync()

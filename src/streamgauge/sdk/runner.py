@@ -1,0 +1,79 @@
+"""The threads of an ingestion: one makes events and syncs them, one delivers them."""
+
+from __future__ import annotations
+
+import time
+
+from streamgauge.core.clock import NS_PER_S, Clock
+from streamgauge.sdk.engine import Engine
+from streamgauge.sdk.notices import Notices
+from streamgauge.sdk.options import Options
+from streamgauge.sdk.worker import Worker
+
+_BOUNDARY_S_MIN = 0.01
+
+
+class Runner:
+    """An engine with its threads.
+
+    Args:
+        engine: What runs.
+        options: How often.
+        clock: Says when a window is over.
+        notices: Told if a thread stumbles.
+    """
+
+    def __init__(self, engine: Engine, options: Options, clock: Clock, notices: Notices) -> None:
+        self.engine = engine
+        self._options = options
+        self._clock = clock
+        self.stopped = False
+        self._spooling = Worker("spool", self._spool_step, notices)
+        self._delivery = Worker("delivery", self._delivery_step, notices)
+
+    def start(self) -> None:
+        """Start both threads."""
+        self._spooling.start()
+        self._delivery.start()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Return whether everything counted before the call was settled in time."""
+        deadline_s = time.monotonic() + timeout_s
+        return self.engine.tick(cut_open=True) and self._settled(deadline_s)
+
+    def close(self, timeout_s: float) -> bool:
+        """Count no more, wait for the sink, bounded, and stop; return whether nothing is left."""
+        deadline_s = time.monotonic() + timeout_s
+        self.engine.stop_counting()
+        self._settled(deadline_s)
+        self.engine.deliverer.stopped = True
+        spooling_stopped = self._spooling.stop(deadline_s - time.monotonic())
+        self.stopped = self._delivery.stop(deadline_s - time.monotonic()) and spooling_stopped
+        # A thread that is still at it keeps its spool, locked, until the process ends.
+        if self.stopped:
+            self.engine.close()
+        return self.engine.spool.idle
+
+    def _settled(self, deadline_s: float) -> bool:
+        spool = self.engine.spool
+        target = spool.number
+        self._delivery.wake()
+        with spool.changed:
+            return spool.changed.wait_for(
+                lambda: spool.delivered >= target, max(deadline_s - time.monotonic(), 0.0)
+            )
+
+    def _spool_step(self) -> float:
+        self.engine.tick()
+        window_ns = self._options.window_s * NS_PER_S
+        boundary_s = (window_ns - self._clock.time_ns() % window_ns) / NS_PER_S
+        intervals = [self._options.sync_interval_s, max(boundary_s, _BOUNDARY_S_MIN)]
+        if self._options.flush_interval_s is not None:
+            intervals.append(self._options.flush_interval_s)
+        return min(intervals)
+
+    def _delivery_step(self) -> float:
+        self.engine.adopt()
+        while (wait_s := self.engine.deliver()) == 0.0 and not self.engine.deliverer.stopped:
+            pass
+        return self._options.delivery_interval_s if wait_s is None else wait_s

@@ -1,0 +1,250 @@
+"""A spool: the durable queue of one process's usage events, in a directory of its own."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from streamgauge.core.clock import Clock
+from streamgauge.core.errors import CorruptError
+from streamgauge.core.files import Directory, Lock
+from streamgauge.core.ids import event_id
+from streamgauge.core.journal import Journal, Position
+from streamgauge.core.limits import (
+    DELIVERY_BYTES_MAX,
+    SPOOL_BACKLOG_EVENTS_MAX,
+    SPOOL_BYTES_MAX,
+    SPOOL_SEGMENT_BYTES_MAX,
+)
+from streamgauge.sdk.dead_letters import DeadLetters
+from streamgauge.sdk.identity import Checkpoint, Identity, read_checkpoint, write_checkpoint
+from streamgauge.sdk.ledger import Ledger
+from streamgauge.sdk.outbox import Outbox
+from streamgauge.sdk.records import DeadLetter, Draft, SpooledEvent, decode_event, encode_record
+
+Billed = dict[tuple[bytes, int], int]
+"""The highest ``end`` of any event, by page id and slot."""
+
+
+class Spool:
+    """Events from the moment they have an id until the sink has settled them.
+
+    Args:
+        directory: The spool's own.
+        lock: Held for as long as this object lives.
+        identity: Whose it is.
+        clock: Says when events were spooled.
+        bytes_max: How large the journal may grow.
+
+    Raises:
+        CorruptError: The checkpoint or a record is not what was written.
+        OSError: The directory cannot be read.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        lock: Lock,
+        identity: Identity,
+        *,
+        clock: Clock,
+        bytes_max: int = SPOOL_BYTES_MAX,
+    ) -> None:
+        self.directory = directory
+        self.identity = identity
+        self.journal = Journal(directory, segment_bytes_max=SPOOL_SEGMENT_BYTES_MAX)
+        self.dead_letters = DeadLetters(directory)
+        self.ledger = Ledger()
+        self.billed: Billed = {}
+        self.changed = threading.Condition(threading.RLock())
+        self.oldest_ns: int | None = None
+        self.before_trim: Callable[[], None] = directory.sync
+        self._lock = lock
+        self._clock = clock
+        self._bytes_max = bytes_max
+        self._backlog: deque[Draft] = deque()
+        self._deliverable = Position(0, 0)
+        self._checkpoint = read_checkpoint(directory)
+        self._number = self._checkpoint.delivered
+        self._sequence = self._delivered_sequence = self._checkpoint.sequence
+        self._outbox = Outbox(self.journal, self._checkpoint.delivered)
+        self._read_journal()
+
+    @property
+    def number(self) -> int:
+        """Return the number of the newest event."""
+        return self._number
+
+    @property
+    def delivered(self) -> int:
+        """Return the number through which every event is settled."""
+        return self._outbox.delivered
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no event waits."""
+        return self.ledger.pending_events == 0
+
+    def accept(self, draft: Draft, *, closed: bool = False) -> str | None:
+        """Take the event of a plain call; it survives the process when this returns.
+
+        Returns:
+            None, or why the event was turned away or is only in memory for now.
+        """
+        with self.changed:
+            self.ledger.plain_bytes += draft.quantity or 0
+            if closed or len(self._backlog) >= SPOOL_BACKLOG_EVENTS_MAX or self._full():
+                self.ledger.turn_away(draft.quantity)
+                return "it is closed" if closed else "its spool is full"
+            self.ledger.enter(draft.quantity)
+            try:
+                self._write_backlog()
+                self._write(draft)
+            except OSError as error:
+                self._backlog.append(draft)
+                return f"the spool cannot be written, the event is in memory: {error}"
+            return None
+
+    def append(self, draft: Draft) -> None:
+        """Write an event to the journal; it survives the process when this returns.
+
+        Raises:
+            OSError: It could not be written; nothing was changed.
+        """
+        with self.changed:
+            if self._full():
+                raise OSError(errno.ENOSPC, "the spool is full")
+            self._write(draft)
+            self.ledger.enter(draft.quantity)
+
+    def sync(self) -> Position:
+        """Put all events on disk and return the end of what is there; see ``release``.
+
+        Raises:
+            OSError: The disk refuses; the next call tries again.
+        """
+        with self.changed:
+            self._write_backlog()
+        return self.journal.sync()
+
+    def release(self, until: Position) -> None:
+        """Let the deliverer have what is before ``until``: on disk, and noted in its pages."""
+        self._deliverable = until
+
+    def batch(self, events_max: int) -> list[SpooledEvent]:
+        """Return the oldest events that are ready for the sink."""
+        batch = self._outbox.batch(self._deliverable, events_max, DELIVERY_BYTES_MAX)
+        if batch:
+            self.oldest_ns = batch[0].spooled_at_ns
+        return batch
+
+    def settle(self, events: Sequence[SpooledEvent], refused: Mapping[str, str]) -> int:
+        """Note that the sink has answered for the oldest waiting ``events``.
+
+        Args:
+            events: In order.
+            refused: Reasons by event id; all others were taken.
+
+        Returns:
+            How many segments of older dead letters had to go.
+
+        Raises:
+            OSError: Refused events could not be kept; nothing was settled.
+        """
+        now_ns = self._clock.time_ns()
+        letters = [
+            DeadLetter(event=event, reason=refused[event.event_id], refused_at_ns=now_ns)
+            for event in events
+            if event.event_id in refused
+        ]
+        removed = self.dead_letters.keep(letters) if letters else 0
+        with self.changed:
+            for event in events:
+                settle = (
+                    self.ledger.refuse if event.event_id in refused else self.ledger.acknowledge
+                )
+                settle(event.quantity)
+            self._outbox.settle(events[-1].number)
+            newest = max(event.sequence for event in events)
+            self._delivered_sequence = max(self._delivered_sequence, newest)
+            if self.idle:
+                self.oldest_ns = None
+            self.changed.notify_all()
+        return removed
+
+    def trim(self) -> None:
+        """Write a checkpoint, and only then remove what it makes needless.
+
+        Raises:
+            OSError: The disk refuses; the next call tries again.
+        """
+        if self.delivered == self._checkpoint.delivered:
+            return
+        spent = [] if self.journal.recovery.corrupt else self._outbox.spent_segments()
+        if spent:
+            self.before_trim()
+        checkpoint = Checkpoint(delivered=self.delivered, sequence=self._delivered_sequence)
+        write_checkpoint(self.directory, checkpoint)
+        self._checkpoint = checkpoint
+        for segment in spent:
+            self.journal.remove(segment)
+
+    def close(self) -> None:
+        """Release the files and then the lock; what waits is adopted by another process."""
+        self.journal.close()
+        self.dead_letters.close()
+        self._lock.release()
+
+    def abandon(self) -> None:
+        """Drop the lock's descriptor in a process that was forked; the parent still holds it."""
+        self._lock.release()
+
+    def _full(self) -> bool:
+        return self.journal.size_bytes() >= self._bytes_max
+
+    def _write_backlog(self) -> None:
+        while self._backlog:
+            self._write(self._backlog[0])
+            self._backlog.popleft()
+
+    def _write(self, draft: Draft) -> None:
+        number, sequence = self._number + 1, 0 if draft.event_id else self._sequence + 1
+        id = draft.event_id or event_id(self.identity.writer_id, sequence)
+        now_ns = self._clock.time_ns()
+        event = SpooledEvent(
+            number=number,
+            sequence=sequence,
+            event_id=id,
+            quantity=draft.quantity,
+            spooled_at_ns=now_ns,
+            body=draft.group.body(id, draft.timestamp_ns, draft.quantity),
+            sources=draft.sources,
+        )
+        self.journal.append(encode_record(event))
+        self._number = number
+        self._sequence = max(self._sequence, sequence)
+        if self.oldest_ns is None:
+            self.oldest_ns = now_ns
+
+    def _read_journal(self) -> None:
+        for segment in self.journal.segments():
+            for position, record in self.journal.read(segment):
+                try:
+                    event = decode_event(record)
+                except msgspec.MsgspecError as error:
+                    raise CorruptError(f"segment {segment}", position.offset, str(error)) from None
+                self._note(event)
+
+    def _note(self, event: SpooledEvent) -> None:
+        self._number = max(self._number, event.number)
+        self._sequence = max(self._sequence, event.sequence)
+        for source in event.sources:
+            key = (source.page_id, source.slot)
+            self.billed[key] = max(self.billed.get(key, 0), source.end)
+        if event.number > self.delivered:
+            self.ledger.enter(event.quantity)
+            self.oldest_ns = min(self.oldest_ns or event.spooled_at_ns, event.spooled_at_ns)
