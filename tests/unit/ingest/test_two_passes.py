@@ -13,7 +13,11 @@ from streamgauge.server.ingest.refusals import refusals
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 junk = some.recursive(
-    some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(),
+    some.none()
+    | some.booleans()
+    | some.integers()
+    | some.floats(allow_nan=False, allow_infinity=False)
+    | some.text(),
     lambda inner: some.lists(inner, max_size=2) | some.dictionaries(some.text(), inner, max_size=2),
     max_leaves=4,
 )
