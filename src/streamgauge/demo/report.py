@@ -1,0 +1,158 @@
+"""What the demo prints at its end: for people a table, for machines the same as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from streamgauge.demo.compare import CrashCost, Row, Verdict
+from streamgauge.demo.held import Limits
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLOURS = {
+    Verdict.EXACT: "green",
+    Verdict.HELD: "green",
+    Verdict.NOT_YET_EXACT: "yellow",
+    Verdict.WRONG: "bold red",
+}
+
+
+# Short enough for the table's first column.
+_WORDS_IF_CUT = {Verdict.EXACT: "exact, though cut", Verdict.HELD: "cut, within bounds"}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The demo's findings.
+
+    Attributes:
+        agrees: Whether all figures do.
+        seconds: How long the demo took, encoding included.
+        rows: One per customer.
+        crash: What the SIGKILL cost.
+        limits: The limits that the bounds in ``rows`` are made of.
+    """
+
+    agrees: bool
+    seconds: float
+    rows: tuple[Row, ...]
+    crash: CrashCost
+    limits: Limits
+
+
+def table(report: Report) -> Table:
+    """Return the comparison, customer by customer; it fits a terminal of 80 columns."""
+    made = Table(
+        title="Bytes, from the player's end to the invoice",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    made.add_column("customer")
+    for title in ("received", "counted", "invoiced", "+=\nlen(chunk)", "charge"):
+        made.add_column(title, justify="right")
+    for row in report.rows:
+        made.add_row(
+            Text.assemble((row.customer_id, "bold"), f" {row.does}\n", _verdict(row)),
+            f"{row.received:,}",
+            _beside(row.counted, row.received),
+            f"{row.invoiced:,}",
+            _beside(row.naive, row.received, style="red"),
+            row.charge.total_text,
+        )
+    return made
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the findings for people."""
+    console.print(table(report))
+    console.print(charges(report))
+    for line in explanation(report):
+        console.print(line, highlight=False)
+
+
+def charges(report: Report) -> Table:
+    """Return the invoices, line by line."""
+    made = Table(
+        title="The charges, line by line",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    made.add_column("customer", style="bold")
+    made.add_column("line")
+    made.add_column("how it comes about")
+    for row in report.rows:
+        for line in row.charge.lines:
+            if line.consumed_bytes:
+                made.add_row(row.customer_id, line.title, line.explanation)
+    return made
+
+
+def explanation(report: Report) -> list[str]:
+    """Return what the SIGKILL cost, and how the demo knows."""
+    crash, limits = report.crash, report.limits
+    cut = [part for row in report.rows for part in row.held if part.received_at_death is not None]
+    whole = sum(1 for part in cut if part.bytes_max == 0)
+    return [
+        (
+            f"[bold]The SIGKILL cost {crash.lost_bytes:,} counted bytes lost, "
+            f"{crash.doubled_bytes:,} billed twice.[/bold]"
+        ),
+        (
+            f"It found {len(cut)} responses on their way. The kernel delivered {whole} of them "
+            "whole after the process was dead, and of the others all that it had been given."
+        ),
+        (
+            f"{crash.ledger.recovered_bytes:,} bytes were left in the dead process's tally and "
+            "spool; its successor found and delivered them."
+        ),
+        "",
+        (
+            "How the demo knows: every player has a relay of its own, which parses what arrives on "
+            "its sockets and asks no meter."
+        ),
+        (
+            "Where a connection was cut, the dead process may have held at most "
+            f"{limits.process_bytes:,} bytes of a response: its write buffer "
+            f"({limits.write_buffer_bytes:,}), the chunk that overfilled it and one that waited "
+            f"({limits.chunk_bytes:,} each)."
+        ),
+        (
+            "Who hangs up leaves bytes behind in both kernels as well (send buffer up to "
+            f"{limits.send_buffer_bytes:,}); until they are read back from the kernel, "
+            "that row is not yet exact."
+        ),
+        (
+            f"The {crash.events:,} usage events carry numbers without gaps and "
+            f"{crash.repeated_event_ids} repeated ids. A witness behind the meter saw "
+            f"{crash.witnessed_bytes:,} bytes pass; the events add up to {crash.billed_bytes:,}."
+        ),
+        "",
+        _conclusion(report),
+    ]
+
+
+def _conclusion(report: Report) -> str:
+    if report.agrees:
+        return f"[green]All figures agree.[/green] {report.seconds:.0f} s in all."
+    wrong = [row.customer_id for row in report.rows if not row.agrees]
+    where = ", ".join(wrong) or "the account of the crash"
+    return f"[bold red]The figures contradict each other: {where}.[/bold red]"
+
+
+def _verdict(row: Row) -> tuple[str, str]:
+    words = row.verdict.value
+    if row.disturbed:
+        words = _WORDS_IF_CUT.get(row.verdict, words)
+    return words, _COLOURS[row.verdict]
+
+
+def _beside(figure: int, received: int, *, style: str = "dim") -> Text:
+    more = figure - received
+    return Text.assemble(f"{figure:,}", ("" if more == 0 else f"\n{more:+,}", style))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import io
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from streamgauge.demo.compare import Charge, ChargeLine, CrashCost, Ledger, Row, Verdict, Writer
+from streamgauge.demo.held import Held, Limits
+from streamgauge.demo.relay import Ending
+from streamgauge.demo.report import Report, show
+
+LIMITS = Limits(write_buffer_bytes=65_536, chunk_bytes=65_536, send_buffer_bytes=4_194_304)
+HELD = Held(
+    target="/film",
+    declared=6_000_000,
+    received=2_000_000,
+    received_at_death=1_000_000,
+    ending=Ending.FINISHED,
+    process_bytes_max=196_608,
+    kernels_bytes_max=0,
+    bytes_max=196_608,
+)
+
+
+def row(customer_id: str, does: str, verdict: Verdict, *, more: int = 0, naive: int = 0) -> Row:
+    received = 11_892_779
+    counted = received + more
+    line = ChargeLine(title="720p", consumed_bytes=counted, amount=117, explanation="this and that")
+    unused = ChargeLine(title="480p", consumed_bytes=0, amount=0, explanation="nothing at all")
+    cut = verdict is Verdict.HELD
+    return Row(
+        customer_id=customer_id,
+        does=does,
+        received=received,
+        counted=counted,
+        invoiced=counted,
+        naive=received + naive,
+        disturbed=cut,
+        held=(HELD,) if cut else (),
+        held_bytes_max=196_608 if cut else 0,
+        charge=Charge(currency="USD", total=117, total_text="1.17 USD", lines=(line, unused)),
+        verdict=verdict,
+        agrees=verdict is not Verdict.WRONG,
+    )
+
+
+@pytest.fixture
+def report() -> Report:
+    rows = (
+        row("ana", "watches 720p", Verdict.EXACT),
+        row("eva", "fetches ranges", Verdict.HELD, more=186_533, naive=-3_942_235),
+        row("finn", "hangs up", Verdict.NOT_YET_EXACT, more=3_040_827, naive=3_040_827),
+    )
+    crash = CrashCost(
+        lost_bytes=0,
+        doubled_bytes=0,
+        witnessed_bytes=99,
+        billed_bytes=99,
+        events=70,
+        repeated_event_ids=0,
+        writers=(Writer(writer_id="0" * 32, events=70, missing=0),),
+        ledger=Ledger(holds=True, recovered_bytes=4_467_384, unsettled_bytes=0),
+    )
+    return Report(agrees=True, seconds=35.9, rows=rows, crash=crash, limits=LIMITS)
+
+
+def printed(report: Report, width: int = 80) -> list[str]:
+    out = io.StringIO()
+    show(report, Console(file=out, width=width))
+    return [line.strip() for line in out.getvalue().splitlines()]
+
+
+def test_every_figure_fits_a_terminal_of_80_columns(report: Report) -> None:
+    lines = printed(report)
+    assert all(len(line) <= 80 for line in lines)
+    (ana,) = [line for line in lines if line.startswith("ana watches 720p")]
+    assert ana.split()[3:] == [*["11,892,779"] * 4, "1.17", "USD"]
+    (gaps,) = [line for line in lines if line.startswith("cut, within bounds")]
+    assert gaps.split()[3:] == ["+186,533", "-3,942,235"]
+
+
+def test_who_hangs_up_is_named_not_yet_exact(report: Report) -> None:
+    (gaps,) = [line for line in printed(report) if line.startswith("not yet exact ")]
+    assert gaps.split()[3:] == ["+3,040,827", "+3,040,827"]
+
+
+def test_the_cost_of_the_crash_stands_beneath(report: Report) -> None:
+    text = " ".join(printed(report, width=2_000))
+    assert "0 counted bytes lost, 0 billed twice" in text
+    assert "It found 1 responses on their way. The kernel delivered 0 of them whole" in text
+    assert "All figures agree" in text
+
+
+def test_a_contradiction_names_the_customer(report: Report) -> None:
+    wrong = row("ben", "watches 480p", Verdict.WRONG)
+    contradicted = msgspec.structs.replace(report, agrees=False, rows=(*report.rows, wrong))
+    assert "contradict each other: ben" in " ".join(printed(contradicted))
+
+
+def test_lines_without_usage_are_left_out(report: Report) -> None:
+    text = " ".join(printed(report))
+    assert "this and that" in text
+    assert "nothing at all" not in text
+
+
+def test_machines_get_the_same_figures(report: Report) -> None:
+    again = msgspec.json.decode(msgspec.json.encode(report), type=Report)
+    assert again == report
