@@ -21,7 +21,7 @@ lint: $(VENV)/.dev ## Format, rules, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo --no-cache
 
 bench: $(VENV)/.dev ## Print ratios against peers and limits, measured in one run
 	$(BIN)/python -m benchmarks $(ARGS)
