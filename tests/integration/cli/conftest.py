@@ -21,10 +21,12 @@ class Server:
     Attributes:
         data_dir: Its directory.
         url: Its address.
+        log: What it says on stderr.
     """
 
     def __init__(self, data_dir: Path, log: Path) -> None:
         self.data_dir = data_dir
+        self.log = log
         command = [sys.executable, "-c", MAIN, "serve", "--data-dir", str(data_dir), "--port", "0"]
         with log.open("ab") as words:
             self.process = subprocess.Popen(

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import pty
+import re
 import select
 import signal
 import stat
@@ -232,6 +234,29 @@ def test_a_finalised_invoice_is_listed_and_explained(
     assert (event["event_id"], event["units"]) == ("late", 7)
 
 
+def test_a_fixed_price_is_a_line_without_events(
+    server: Any, operator: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ("--data-dir", str(server.data_dir))
+    ingest(operator, "fixed", "subscriber", [1])
+    price = {
+        "type": "usage_based_price",
+        "currency": "JPY",
+        "fixed_price": 980,
+        "payment_frequency_count": 1,
+        "payment_frequency_interval": "Month",
+        "subscription_period_count": 1,
+        "subscription_period_interval": "Year",
+    }
+    product = {"name": "Fixed", "tax_category": "saas", "default_plan": True, "price": price}
+    id = operator.post("products", body=product)["product_id"]
+    explain = ("invoices", "explain", "subscriber", "--product", id, *at)
+    assert "980 JPY per period, whatever the usage." in output_of(capsys, *explain)
+    assert run([*explain, "--line", "1"]) == 2
+    assert "a fixed price has no events" in capsys.readouterr().err
+    operator.ask("DELETE", "products", id)
+
+
 def test_customers_are_made_listed_and_shown(
     server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,6 +339,34 @@ def test_a_sign_in_link_opens_the_pages_once(
     assert link.startswith(f"{server.url}/app/sign-in?token=")
     with urlopen(link, timeout=30) as answer:
         assert answer.status == 200
+
+
+def test_a_terminal_alone_gets_a_link_at_the_start(server: Any, tmp_path: Path) -> None:
+    assert "token=" not in server.log.read_text()
+    arguments = ["serve", "--data-dir", str(tmp_path / "data"), "--port", "0"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, *arguments], stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        said = b""
+        while not (found := re.search(rb"\S+/app/sign-in\?token=[0-9a-f]{64}", said)):
+            said += os.read(ours, 4_096)
+        link = found[0].decode()
+        assert link.startswith(url)
+        with urlopen(link, timeout=30) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        # A terminal that nobody reads would stop the server at its last words.
+        while True:
+            try:
+                os.read(ours, 4_096)
+            except OSError:
+                break
+        assert process.wait(30) == 0
+    os.close(ours)
 
 
 def test_doctor_finds_a_running_server_ready(

@@ -1,0 +1,56 @@
+"""Commands that work on the files of a data directory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from streamgauge.cli.extras import extra
+from streamgauge.core.disk import OsDirectory
+from streamgauge.core.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from streamgauge.server.catalog import Catalog
+
+DATA_DIR_VARIABLE: Final = "STREAMGAUGE_DATA_DIR"
+
+
+def data_dir_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--data-dir``, which it needs, as the parameter ``data_dir``."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        required=True,
+        envvar=DATA_DIR_VARIABLE,
+        show_envvar=True,
+        metavar="DIR",
+        help="The server's directory.",
+    )(function)
+
+
+@contextlib.contextmanager
+def catalog_of(data_dir: Path, *, create: bool = False) -> Iterator[Catalog]:
+    """Open the catalog of a data directory, also while a server runs on it.
+
+    Raises:
+        InvalidInputError: There is none, and ``create`` is false.
+        ConfigurationError: The directory is a link, another user's, or open to others.
+    """
+    with extra("server"):
+        from streamgauge.server.catalog import (  # noqa: PLC0415 - the extra may be missing
+            FILE_NAME,
+            Catalog,
+        )
+    path = data_dir / FILE_NAME
+    if not create and not path.exists():
+        raise InvalidInputError("--data-dir", str(data_dir), f"hold a server's {FILE_NAME}")
+    OsDirectory(data_dir, create=create)
+    catalog = Catalog(path)
+    try:
+        yield catalog
+    finally:
+        catalog.close()

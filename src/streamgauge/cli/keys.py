@@ -1,0 +1,65 @@
+"""``streamgauge keys``: works on the data directory's files, also while a server runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from streamgauge.cli.data_dir import catalog_of, data_dir_option
+from streamgauge.cli.output import Column, Format, Kind, emit_one, emit_rows, hint, output_option
+from streamgauge.core.events import MODES
+
+_COLUMNS = (
+    Column("id", "id"),
+    Column("mode", "mode"),
+    Column("name", "name"),
+    Column("hint", "ends in"),
+    Column("writable", "may write"),
+    Column("created_at", "made", Kind.INSTANT),
+    Column("revoked_at", "revoked", Kind.INSTANT),
+)
+
+
+@click.group()
+def keys() -> None:
+    """API keys: make, list and revoke them, on the server's files."""
+
+
+@keys.command()
+@click.option("--mode", type=click.Choice(MODES), required=True, help="A key opens one mode.")
+@click.option("--name", required=True, help="For people, to tell keys apart.")
+@data_dir_option
+@click.option("--read-only", is_flag=True, help="A key that may read and not write.")
+def create(mode: str, name: str, data_dir: Path, read_only: bool) -> None:
+    """Make a key and print it, alone, on stdout; it is never shown again.
+
+    The running server takes it at once. A directory that is not there is made.
+    """
+    with catalog_of(data_dir, create=True) as catalog:
+        new = catalog.keys.create(mode=mode, name=name, writable=not read_only)
+    click.echo(new.token)
+    hint(f"{new.key.id} ({name}, {mode}); keep it: it is not shown again.")
+
+
+@keys.command("list")
+@data_dir_option
+@click.option("--mode", type=click.Choice(MODES), help="Keys of this mode only.")
+@output_option
+def list_(data_dir: Path, mode: str | None, output: Format) -> None:
+    """List keys, revoked ones too, without their secrets."""
+    with catalog_of(data_dir) as catalog:
+        rows = [msgspec.to_builtins(key) for key in catalog.keys.list(mode=mode)]
+    emit_rows(output, rows, _COLUMNS, empty="No keys.")
+
+
+@keys.command()
+@click.argument("id")
+@data_dir_option
+@output_option
+def revoke(id: str, data_dir: Path, output: Format) -> None:
+    """Revoke the key ID; the running server refuses it from the next request on."""
+    with catalog_of(data_dir) as catalog:
+        key = catalog.keys.revoke(id)
+    emit_one(output, msgspec.to_builtins(key), _COLUMNS)

@@ -1,0 +1,98 @@
+"""``streamgauge serve``: the server, in the foreground; ``sign-in``: a way into its pages."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streamgauge.cli.client import Client
+from streamgauge.cli.connection import DEFAULT_URL, SOCKET_NAME, URL_VARIABLE, is_loopback
+from streamgauge.cli.data_dir import data_dir_option
+from streamgauge.cli.extras import extra
+from streamgauge.cli.output import hint
+from streamgauge.cli.transport import over_unix_socket
+from streamgauge.core.errors import StreamgaugeError
+
+if TYPE_CHECKING:
+    from streamgauge.server.run import Ready
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Everything the server keeps; made if it is not there.  [env var: STREAMGAUGE_DATA_DIR]",
+)
+@click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 8000]")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Options in TOML; variables of the environment win over it, flags over both.",
+)
+def serve(data_dir: Path | None, host: str | None, port: int | None, config: Path | None) -> None:
+    """Run a server until Ctrl-C or SIGTERM.
+
+    Prints its address, alone, on stdout. A terminal also gets a link that signs a browser in to
+    the pages, once, within ten minutes.
+
+    Listens on this machine only unless told otherwise, and speaks plain HTTP: in front of
+    others, put a proxy that speaks TLS.
+    """
+    with extra("server"):
+        from streamgauge.server.config import load  # noqa: PLC0415 - the extra may be missing
+        from streamgauge.server.run import serve as run  # noqa: PLC0415 - as above
+
+    flags = {"data_dir": data_dir, "listen.host": host, "listen.port": port}
+    run(load(file=config, environ=os.environ, flags=flags), _announce)
+
+
+@click.command("sign-in")
+@data_dir_option
+@click.option("--url", metavar="URL", help=f"The server; else {URL_VARIABLE}, else {DEFAULT_URL}.")
+def sign_in(data_dir: Path, url: str | None) -> None:
+    """Print a link to the server's pages.
+
+    It signs a browser in, once, within ten minutes.
+    """
+    path = link_path(data_dir / SOCKET_NAME)
+    click.echo((url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/") + path)
+
+
+def link_path(admin_socket: Path) -> str:
+    """Return the path and query of a new link, as the server's operator.
+
+    Raises:
+        UnavailableError: No server runs there.
+    """
+    client = Client(over_unix_socket(admin_socket), address=str(admin_socket), headers={})
+    return str(client.post("app", "links")["path"])
+
+
+async def _announce(ready: Ready) -> None:
+    click.echo(ready.url)
+    sys.stdout.flush()
+    if sys.stderr.isatty():
+        try:
+            path = await asyncio.to_thread(link_path, ready.admin_socket)
+            hint(f"Pages, once, within ten minutes: {_browsable(ready)}{path}")
+        except StreamgaugeError as error:
+            hint(f"No link to the pages: {error}")
+    if not is_loopback(ready.host):
+        hint(
+            f"Warning: {ready.host} is reached from other machines, and keys travel unencrypted; "
+            "put a proxy that speaks TLS in front."
+        )
+
+
+def _browsable(ready: Ready) -> str:
+    """Return the address a browser on this machine can open; it cannot open "every address"."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(ready.host)  # noqa: S104 - names them
+    return ready.url if here is None else f"http://{here}:{ready.port}"

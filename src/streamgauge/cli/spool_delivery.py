@@ -1,0 +1,64 @@
+"""Delivery of what dead processes left in spools, from the command line."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from streamgauge.cli.output import hint, quantity
+from streamgauge.cli.progress import waiting
+from streamgauge.core.clock import Clock
+from streamgauge.core.errors import UnavailableError
+from streamgauge.sdk.drain import drain_spools
+from streamgauge.sdk.stats import Adopted
+from streamgauge.sinks.dodo import DodoSink
+
+# Whoever watches a command would rather be told and ask again than wait longer than this.
+_WAIT_S_MAX: Final = 20.0
+
+
+def deliver(path: Path, *, mode: str, url: str | None, account: str, clock: Clock) -> Adopted:
+    """Deliver the spools of one destination whose processes are gone.
+
+    Raises:
+        ConfigurationError: There is no key, or no such destination.
+        UnavailableError: Something still waits; it is kept.
+    """
+    # Its warnings are the error this command ends with; without a handler they would show twice.
+    logging.getLogger("streamgauge").addHandler(logging.NullHandler())
+    if not path.exists():
+        return Adopted()
+    sink = DodoSink(environment=mode, base_url=url, account=account)
+    try:
+        with waiting(f"Delivering to {sink.destination}") as say:
+
+            def on_progress(found: Adopted) -> None:
+                whole = found.acknowledged_bytes + found.spooled_bytes
+                say(
+                    f"Delivered {quantity(found.acknowledged_bytes, 'byte')} of "
+                    f"{quantity(whole, 'byte')} to {sink.destination}"
+                )
+
+            found, trouble = drain_spools(
+                path, sink, environment=mode, on_progress=on_progress, clock=clock, wait=_wait
+            )
+    finally:
+        sink.close()
+    if found.spooled_bytes:
+        raise UnavailableError(
+            f"{quantity(found.spooled_bytes, 'byte')} still wait, kept on disk: {trouble}"
+        )
+    if trouble:
+        hint(f"Note: {trouble}.")
+    return found
+
+
+def _wait(seconds: float) -> None:
+    if seconds > _WAIT_S_MAX:
+        raise UnavailableError(
+            f"the destination does not take the events now; they are kept on disk, "
+            f"try again in {seconds:.0f} s (a refused key is tried once a minute)"
+        )
+    time.sleep(seconds)
