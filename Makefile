@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pip asks rustc for its version, and rustup's rustc makes a directory at home to answer.
+export RUSTUP_HOME := $(CURDIR)/.cache/rustup
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PROJECT := $(UV_INSTALL) --no-deps --no-build-isolation --editable .
 
