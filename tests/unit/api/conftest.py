@@ -15,10 +15,10 @@ from starlette.responses import Response
 from streamgauge.core.clock import SystemClock
 from streamgauge.core.errors import UnavailableError
 from streamgauge.server.api import customers, keys, meters, products, subscriptions, unsupported
-from streamgauge.server.api.parts import Parts
 from streamgauge.server.api.routes import not_found, refusing_routes, routes
 from streamgauge.server.catalog import FILE_NAME, Catalog
 from streamgauge.server.metering.meter import Meter
+from streamgauge.server.parts import Parts
 
 METER = {
     "name": "Bytes",

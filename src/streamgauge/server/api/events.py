@@ -25,7 +25,6 @@ from streamgauge.core.limits import (
 from streamgauge.server.api.auth import authenticate, check_may_write
 from streamgauge.server.api.errors import MethodNotAllowedError, error_response
 from streamgauge.server.api.operation import Call, Operation
-from streamgauge.server.api.parts import Parts
 from streamgauge.server.api.routes import RawPathRoute
 from streamgauge.server.ingest.body import BodyReader
 from streamgauge.server.ingest.decode import Scope as EventScope
@@ -36,6 +35,7 @@ from streamgauge.server.ingest.errors import (
     UnsupportedEncodingError,
 )
 from streamgauge.server.metering.meter import Meter
+from streamgauge.server.parts import Parts
 from streamgauge.server.store import StoredEvent
 
 _ENCODE: Final = msgspec.json.Encoder().encode

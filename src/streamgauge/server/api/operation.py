@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streamgauge.server.api.parts import Parts
+from streamgauge.server.parts import Parts
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from streamgauge.server.api.auth import authenticate, check_may_write
 from streamgauge.server.api.decode import decode_body, decode_query, read_body
 from streamgauge.server.api.errors import MethodNotAllowedError, NoRouteError, error_response
 from streamgauge.server.api.operation import Call, Operation
-from streamgauge.server.api.parts import Parts
+from streamgauge.server.parts import Parts
 
 _ENCODE: Final = msgspec.json.Encoder(decimal_format="string").encode
 

@@ -12,9 +12,9 @@ from starlette.staticfiles import StaticFiles
 from streamgauge.core.errors import InvalidInputError
 from streamgauge.core.events import MODES
 from streamgauge.server.pages import invoices, keys, meters, usage
-from streamgauge.server.pages.parts import Parts
 from streamgauge.server.pages.sessions import LINK_LIFE_S, Sessions
 from streamgauge.server.pages.web import COOKIE, Console, Visit, redirect
+from streamgauge.server.parts import Parts
 
 _PAGES: Final = (
     ("/", "GET", usage.show),

@@ -19,8 +19,8 @@ from streamgauge.core.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from streamgauge.server.pages.parts import Parts
 from streamgauge.server.pages.sessions import SESSION_LIFE_S, Session, Sessions
+from streamgauge.server.parts import Parts
 
 COOKIE: Final = "streamgauge_session"
 HEADERS: Final = {

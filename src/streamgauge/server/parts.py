@@ -1,6 +1,6 @@
-"""What handlers may ask of the running server; ``server/app.py`` builds what fulfils it.
+"""What handlers and pages may ask of the running server; ``server/app.py`` builds what fulfils it.
 
-Handlers depend on this and not on the composition root, so imports keep pointing down.
+They depend on this and not on the composition root, so imports keep pointing down.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Parts(Protocol):
-    """The running server, as handlers see it."""
+    """The running server, as those who answer requests see it."""
 
     @property
     def catalog(self) -> Catalog:
