@@ -130,6 +130,11 @@ def measured(port: int, pid: int, token: str, batch: int, seconds: float) -> dic
     }
 
 
+def shown(value: float) -> str:
+    """Return a figure as a column: large ones whole, small ones with one place."""
+    return f"{value:>15,.0f}" if value >= 100 else f"{value:>15,.1f}"
+
+
 def main() -> None:
     """Run one server and print one line per batch size."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -157,7 +162,7 @@ def main() -> None:
                 figures = measured(port, server.pid, token, batch, options.seconds)
                 if not place:
                     print("  ".join(f"{name:>15}" for name in figures))
-                print("  ".join(f"{value:>15,.1f}" for value in figures.values()), flush=True)
+                print("  ".join(map(shown, figures.values())), flush=True)
         finally:
             server.terminate()
             server.wait(60)
