@@ -118,7 +118,7 @@ class Adopter:
     def _tidy(self, name: str) -> None:
         try:
             tidy_remains(self._root, name)
-        except FileNotFoundError:
+        except (FileNotFoundError, LockedError):
             return
         except (StreamgaugeError, OSError) as error:
             self._leave_alone(name, error)

@@ -90,9 +90,7 @@ class Coalescer:
     def attach(self, session: StreamSession, n: int) -> None:
         """Count ``n`` bytes of ``session`` in a slot of the current window, and give it that."""
         with self._lock:
-            slot = session.current_slot()
-            if slot is not None:
-                slot.cell[0] += n
+            if session.add_here(n):
                 return
             if self.closed:
                 self._turn_away(session.group, n)

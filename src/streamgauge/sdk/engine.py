@@ -131,8 +131,10 @@ class Engine:
             self.spool.trim()
         except OSError as error:
             self._notices.tell("spool", f"the spool cannot be synced: {error}")
+        lost = self.spool.unwritten_bytes
         if self._ground.durability is Durability.MEMORY and not self.spool.idle:
             lost = self.spool.ledger.pending_bytes
+        if lost is not None:
             self._notices.tell("lost", f"{lost} bytes were in memory only and end with the process")
         discard_spool(self._ground.root, self.spool)
 
@@ -151,6 +153,7 @@ class Engine:
             ledger = msgspec.structs.replace(spool.ledger)
             oldest_ns = spool.oldest_ns
         on_disk = self._ground.durability is Durability.DISK and self.tally.on_disk
+        on_disk = on_disk and spool.unwritten_bytes is None
         age_ns = None if oldest_ns is None else self._ground.clock.time_ns() - oldest_ns
         return Stats(
             counted_bytes=in_slots + ledger.plain_bytes,

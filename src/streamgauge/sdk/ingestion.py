@@ -163,7 +163,10 @@ class Ingestion:
         with self._start_lock:
             if self._closed:
                 return self._running().engine.spool.idle
-            runner = self._running()
+            runner = self._runner
+            if runner is None:
+                # A forked process that counted nothing has nothing to end.
+                return True
             self._closed = True
         atexit.unregister(self.close)
         empty = runner.close(timeout_s)

@@ -72,6 +72,8 @@ def _report(directory: Directory, name: str) -> SpoolReport:
     events, problems = _events(directory)
     waiting = [event for event in events if event.number > checkpoint.delivered]
     problems += _checked_events(events, checkpoint)
+    if identity.writer_id != name:
+        problems.append(f"it says that it is {identity.writer_id}")
     billed: Billed = {}
     for source in (source for event in events for source in event.sources):
         key = (source.page_id, source.slot)

@@ -11,6 +11,7 @@ from streamgauge.sdk.options import Options
 from streamgauge.sdk.worker import Worker
 
 _BOUNDARY_S_MIN = 0.01
+_STOP_S = 1.0
 
 
 class Runner:
@@ -42,13 +43,17 @@ class Runner:
         return self.engine.tick(cut_open=True) and self._settled(deadline_s)
 
     def close(self, timeout_s: float) -> bool:
-        """Count no more, wait for the sink, bounded, and stop; return whether nothing is left."""
+        """Count no more, wait for the sink, and stop; return whether nothing is left.
+
+        Args:
+            timeout_s: How long to wait for the sink; the threads get a second more each to end.
+        """
         deadline_s = time.monotonic() + timeout_s
         self.engine.stop_counting()
         self._settled(deadline_s)
         self.engine.deliverer.stopped = True
-        spooling_stopped = self._spooling.stop(deadline_s - time.monotonic())
-        self.stopped = self._delivery.stop(deadline_s - time.monotonic()) and spooling_stopped
+        spooling_stopped = self._spooling.stop(_STOP_S)
+        self.stopped = self._delivery.stop(_STOP_S) and spooling_stopped
         # A thread that is still at it keeps its spool, locked, until the process ends.
         if self.stopped:
             self.engine.close()

@@ -92,8 +92,16 @@ class StreamSession:
         self._slots.append((slot, start))
         self._cell = slot.cell
 
+    def add_here(self, n: int) -> bool:
+        """Count ``n`` bytes in its slot, if it has one; its home closes no window meanwhile."""
+        slot = self.current_slot()
+        if slot is None:
+            return False
+        slot.cell[0] += n
+        return True
+
     def current_slot(self) -> Slot | None:
-        """Return the slot it counts in; its home asks, and closes no window meanwhile."""
+        """Return the slot it counts in; None before the first chunk, and between windows."""
         for slot, _ in self._slots:
             return slot
         return None
@@ -183,6 +191,11 @@ class LockedStreamSession(StreamSession):
         """Go on in ``slot``, beginning with ``n`` bytes; called by its home, one at a time."""
         with self._lock:
             super().attach(slot, n)
+
+    def add_here(self, n: int) -> bool:
+        """Count ``n`` bytes in its slot, if it has one; its home closes no window meanwhile."""
+        with self._lock:
+            return super().add_here(n)
 
     def detach(self) -> Slot | None:
         """Let go of the slot, if there is one; the next add asks for another."""

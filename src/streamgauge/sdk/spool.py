@@ -85,6 +85,12 @@ class Spool:
         return self._outbox.delivered
 
     @property
+    def unwritten_bytes(self) -> int | None:
+        """Return the bytes of events that are in memory until the disk takes them; None: none."""
+        with self.changed:
+            return sum(draft.quantity or 0 for draft in self._backlog) if self._backlog else None
+
+    @property
     def idle(self) -> bool:
         """Return whether no event waits."""
         return self.ledger.pending_events == 0

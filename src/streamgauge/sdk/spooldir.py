@@ -28,6 +28,7 @@ SPOOL_DIR_VARIABLE: Final = "STREAMGAUGE_SPOOL_DIR"
 WRITER_ID: Final = re.compile(r"[0-9a-f]{32}")
 _OURS: Final = re.compile(r"journal-[0-9]{16}\.seg|(?:checkpoint|spool\.json)(?:\.new)?|lock")
 _LAST_TO_LEAVE: Final = (CHECKPOINT_NAME, IDENTITY_NAME, LOCK_NAME)
+_REMAINS: Final = frozenset({LOCK_NAME, f"{IDENTITY_NAME}.new"})
 _ATTEMPTS: Final = 5
 
 
@@ -128,18 +129,33 @@ def discard_spool(root: Directory, spool: Spool) -> bool:
 
 
 def tidy_remains(root: Directory, name: str) -> None:
-    """Remove a directory that holds nothing but a free lock: a creation or removal cut short.
+    """Remove what a creation or removal that was cut short has left: a free lock, no identity.
 
     Raises:
+        LockedError: Its process is alive, and about to make or remove the rest.
         ForeignSpoolError: It holds something else.
     """
     directory = root.child(name)
-    strange = set(directory.names()) - {LOCK_NAME}
-    if strange:
-        raise ForeignSpoolError(f"it has {min(strange)!r} but no {IDENTITY_NAME}")
+    names = directory.names()
+    if names and LOCK_NAME not in names:
+        raise _without_identity(names)
     lock = directory.lock(LOCK_NAME)
-    if lock is not None:
+    if lock is None:
+        raise LockedError(f"the process of spool {name} is alive")
+    try:
+        names = directory.names()
+        if IDENTITY_NAME in names:
+            return
+        if set(names) - _REMAINS:
+            raise _without_identity(names)
+        directory.remove(f"{IDENTITY_NAME}.new")
         directory.remove(LOCK_NAME)
         with contextlib.suppress(OSError):
             root.remove_child(name)
+    finally:
         lock.release()
+
+
+def _without_identity(names: list[str]) -> ForeignSpoolError:
+    strange = min(set(names) - {LOCK_NAME})
+    return ForeignSpoolError(f"it has {strange!r} but no {IDENTITY_NAME}")

@@ -27,7 +27,7 @@ class Stepped:
         self.root = root or MemoryDirectory()
         self.clock = ManualClock()
         self.notices = Notices(self.clock)
-        defaults = {
+        defaults: dict[str, Any] = {
             "environment": "test_mode",
             "event_name": "stream",
             "spool_dir": Path(),
@@ -86,7 +86,7 @@ def ingest(spool_dir: Path, sink: MemorySink) -> Iterator[Callable[..., Ingestio
     made: list[Ingestion] = []
 
     def make(**options: Any) -> Ingestion:
-        defaults = {
+        defaults: dict[str, Any] = {
             "environment": "test_mode",
             "event_name": "stream",
             "spool_dir": spool_dir,

@@ -11,6 +11,7 @@ import pytest
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.limits import ADOPTION_INTERVAL_S
 from streamgauge.sdk.drain import drain_spools
+from streamgauge.sdk.identity import Destination, write_identity
 from streamgauge.sdk.inspection import SpoolReport, inspect_spools
 from streamgauge.sinks.base import RetryLaterError
 from streamgauge.testing import MemorySink
@@ -166,15 +167,40 @@ def test_what_was_planted_is_left_alone_and_told_once(
     assert reports(spool_dir)[WRITER].problems
 
 
+@pytest.mark.parametrize("begun", [(), ("lock",), ("lock", "spool.json.new")])
 def test_a_creation_cut_short_is_tidied_away(
-    stepped: Any, root: OsDirectory, spool_dir: Path
+    stepped: Any, root: OsDirectory, spool_dir: Path, begun: tuple[str, ...]
 ) -> None:
     (spool_dir / WRITER).mkdir(mode=0o700)
-    (spool_dir / WRITER / "lock").touch(mode=0o600)
+    for name in begun:
+        (spool_dir / WRITER / name).touch(mode=0o600)
     host = stepped(MemorySink(), root)
     host.engine.adopt()
     assert not (spool_dir / WRITER).exists()
     assert host.stats().left_alone == ()
+
+
+@pytest.mark.parametrize("made", [(), ("spool.json.new",)])
+def test_a_spool_that_is_being_made_is_alive_and_adopted_later(
+    stepped: Any, root: OsDirectory, spool_dir: Path, made: tuple[str, ...]
+) -> None:
+    maker = root.child(WRITER, create=True)
+    lock = maker.lock("lock")
+    assert lock is not None
+    for name in made:
+        maker.open(name, create=True).close()
+    host = stepped(MemorySink(), root)
+    host.engine.adopt()
+    assert host.stats().left_alone == ()
+    assert (spool_dir / WRITER / "lock").exists()
+    destination = Destination(address="memory", mode="test_mode")
+    write_identity(maker, WRITER, destination)
+    lock.release()
+    host.clock.advance(ADOPTION_INTERVAL_S)
+    host.engine.adopt()
+    assert host.stats().adopted.spools == 1
+    host.deliver()
+    assert not (spool_dir / WRITER).exists()
 
 
 def test_damage_in_a_page_costs_its_slot_alone_and_bills_nothing_twice(

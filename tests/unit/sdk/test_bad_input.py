@@ -12,6 +12,7 @@ from streamgauge import ConfigurationError, Ingestion, InvalidInputError, track_
 from streamgauge.testing import MemorySink
 
 NAN = float("nan")
+VALID: dict[str, Any] = {"customer_id": "ada", "bytes": 10}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_bad_plain_call_names_its_field_and_changes_nothing(
 ) -> None:
     ingestion = ingest()
     with pytest.raises(InvalidInputError) as caught:
-        track_stream_bytes(ingestion, **{"customer_id": "ada", "bytes": 10} | call)
+        track_stream_bytes(ingestion, **(VALID | call))
     assert caught.value.field == field
     assert "must" in str(caught.value)
     assert ingestion.flush()
@@ -60,7 +61,9 @@ def test_a_bad_plain_call_names_its_field_and_changes_nothing(
     assert ingestion.stats().counted_bytes == 0
 
 
-@pytest.mark.parametrize("n", [-1, 1.5, NAN, True, "10", None, 2**64, pytest.param(-(10**5_000), id="huge")])
+@pytest.mark.parametrize(
+    "n", [-1, 1.5, NAN, True, "10", None, 2**64, pytest.param(-(10**5_000), id="huge")]
+)
 def test_a_bad_chunk_is_refused_and_not_counted(ingest: Callable[..., Ingestion], n: Any) -> None:
     ingestion = ingest()
     for opened in (False, True):

@@ -24,6 +24,45 @@ STEPS = st.one_of(
 )
 
 
+class Play:
+    """Does one step after the other, and keeps its own count."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+        self.counted: Counter[str] = Counter()
+        self.sessions = {n: host.session(f"c{n % 3}") for n in range(5)}
+
+    def add(self, n: int, amount: int) -> None:
+        self.sessions[n].add(amount)
+        self.counted[f"c{n % 3}"] += amount
+
+    def plain(self, n: int, amount: int) -> None:
+        self.host.track(amount, f"c{n % 3}")
+        self.counted[f"c{n % 3}"] += amount
+
+    def merged(self, n: int, amount: int) -> None:
+        self.host.engine.coalescer.add(self.host.group(f"c{n % 3}"), amount)
+        self.counted[f"c{n % 3}"] += amount
+
+    def end(self, n: int, _amount: int) -> None:
+        self.sessions[n].close()
+
+    def drop(self, n: int, _amount: int) -> None:
+        self.sessions[n] = self.host.session(f"c{n % 3}")
+
+    def wait(self, _n: int, seconds: int) -> None:
+        self.host.clock.advance(seconds)
+
+    def tick(self, _n: int, cut_open: int) -> None:
+        self.host.engine.tick(cut_open=bool(cut_open))
+
+    def fail(self, _n: int, _amount: int) -> None:
+        self.host.sink.lose_next_answer()
+
+    def deliver(self, _n: int, _amount: int) -> None:
+        self.host.engine.deliver()
+
+
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -32,37 +71,15 @@ def test_no_interleaving_of_adds_cuts_and_ends_changes_the_sum(
     stepped: Callable[..., Any], steps: list[tuple[str, int, int]]
 ) -> None:
     host = stepped(MemorySink(), batch_events_max=2)
-    counted: Counter[str] = Counter()
-    sessions = {n: host.session(f"c{n % 3}") for n in range(5)}
+    play = Play(host)
     for kind, n, amount in steps:
-        customer = f"c{n % 3}"
-        if kind == "add":
-            sessions[n].add(amount)
-            counted[customer] += amount
-        elif kind == "plain":
-            host.track(amount, customer)
-            counted[customer] += amount
-        elif kind == "merged":
-            host.engine.coalescer.add(host.group(customer), amount)
-            counted[customer] += amount
-        elif kind == "end":
-            sessions[n].close()
-        elif kind == "drop":
-            sessions[n] = host.session(customer)
-        elif kind == "wait":
-            host.clock.advance(amount)
-        elif kind == "tick":
-            host.engine.tick(cut_open=bool(amount))
-        elif kind == "fail":
-            host.sink.lose_next_answer()
-        else:
-            host.engine.deliver()
+        getattr(play, kind)(n, amount)
         assert host.stats().holds
-        assert host.stats().counted_bytes == counted.total()
+        assert host.stats().counted_bytes == play.counted.total()
     host.engine.stop_counting()
     while host.engine.deliver() is not None:
         pass
     host.engine.close()
-    assert +Counter(host.sink.bytes_by_customer()) == +counted
-    assert host.stats().acknowledged_bytes == counted.total()
+    assert +Counter(host.sink.bytes_by_customer()) == +play.counted
+    assert host.stats().acknowledged_bytes == play.counted.total()
     assert host.root.names() == []

@@ -22,7 +22,9 @@ class Scripted:
 
     destination = "scripted"
 
-    def __init__(self, rule: Callable[[Sequence[Outgoing]], Delivered | None] | None = None) -> None:
+    def __init__(
+        self, rule: Callable[[Sequence[Outgoing]], Delivered | None] | None = None
+    ) -> None:
         self.rule = rule or (lambda batch: None)
         self.offers: list[list[str]] = []
         self.kept: dict[str, int] = {}
@@ -142,7 +144,9 @@ def test_the_events_that_the_sink_names_are_taken_out_and_the_rest_delivered(ste
     def rule(batch: Sequence[Outgoing]) -> None:
         named = [event.event_id for event in batch if event.event_id in bad]
         if named:
-            guilty = tuple(Refusal(event_id=id, reason=bad.get(id, "?")) for id in [*named, "stranger"])
+            guilty = tuple(
+                Refusal(event_id=id, reason=bad.get(id, "?")) for id in [*named, "stranger"]
+            )
             raise BatchRefusedError("400", guilty)
 
     host = stepped(Scripted(rule))
@@ -197,7 +201,7 @@ def test_an_event_that_the_sink_forgot_to_answer_for_stays(stepped: Any) -> None
 
 def test_an_id_given_twice_never_stands_twice_in_a_batch(stepped: Any) -> None:
     host = stepped(Scripted())
-    host.sink.deliver = lambda batch: (  # type: ignore[method-assign]  # Repeats are kept once.
+    host.sink.deliver = lambda batch: (
         host.sink.offers.append([event.event_id for event in batch]),
         Delivered(acknowledged=tuple(event.event_id for event in batch)),
     )[1]

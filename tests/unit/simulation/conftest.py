@@ -6,6 +6,7 @@ import errno
 import random
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,6 +21,7 @@ from streamgauge.sdk.options import Options
 from streamgauge.sdk.records import Draft
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.stats import Durability
+from streamgauge.sdk.tally import Slot
 from streamgauge.sinks.base import Delivered, Outgoing
 
 SECTOR_BYTES = 512
@@ -49,12 +51,14 @@ class Fuse:
 
 
 class SimFile:
-    def __init__(self, live: bytes = b"") -> None:
+    def __init__(self, live: bytes | bytearray = b"") -> None:
         self.live = bytearray(live)
         self.synced = bytes(live)
 
     def after_process_death(self) -> SimFile:
-        return SimFile(self.live)
+        reborn = SimFile(self.live)
+        reborn.synced = self.synced
+        return reborn
 
     def after_power_loss(self, rng: random.Random) -> SimFile:
         size = rng.choice([len(self.live), len(self.synced)])
@@ -133,6 +137,7 @@ class SimDirectory:
         self.live: dict[str, SimFile | SimDirectory] = {}
         self.synced: dict[str, SimFile | SimDirectory] = {}
         self.held: set[str] = set()
+        self.removed: list[str] = []
 
     def names(self) -> list[str]:
         return sorted(self.live)
@@ -168,6 +173,7 @@ class SimDirectory:
         if name in self.live:
             self.fuse.step()
             del self.live[name]
+            self.removed.append(name)
 
     def sync(self) -> None:
         self.fuse.step()
@@ -202,16 +208,13 @@ class SimDirectory:
 
     def after_process_death(self, fuse: Fuse) -> SimDirectory:
         reborn = SimDirectory(fuse)
+        # Nothing is synced by dying: what the new process relies on, it must sync itself.
         for name, node in self.live.items():
-            whole = isinstance(node, SimFile)
-            reborn.live[name] = (
-                node.after_process_death() if whole else node.after_process_death(fuse)
-            )
-        # Not synced by dying: what the new process relies on, it must sync itself.
-        reborn.synced = {name: reborn.live[name] for name in self.synced if name in self.live}
-        for name, node in reborn.live.items():
             if isinstance(node, SimFile):
-                node.synced = self.live[name].synced
+                reborn.live[name] = node.after_process_death()
+            else:
+                reborn.live[name] = node.after_process_death(fuse)
+        reborn.synced = {name: reborn.live[name] for name in self.synced if name in self.live}
         return reborn
 
     def after_power_loss(self, fuse: Fuse, rng: random.Random) -> SimDirectory:
@@ -295,7 +298,7 @@ class Machine:
         options = Options(
             environment="test_mode",
             event_name="stream",
-            spool_dir=None,
+            spool_dir=Path(),
             coalesce=False,
             window_s=60,
             flush_interval_s=None,
@@ -325,7 +328,7 @@ class Machine:
     def attach(self, session: StreamSession, n: int) -> None:
         self.engine.coalescer.attach(session, n)
 
-    def give_back(self, slot: object) -> None:
+    def give_back(self, slot: Slot) -> None:
         self.engine.coalescer.give_back(slot)
 
     def session(self, customer: str) -> StreamSession:
