@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar
 
 VALUE_SHOWN_CHARS_MAX = 80
@@ -26,7 +27,11 @@ VALUE_SHOWN_CHARS_MAX = 80
 
 def shown(value: object) -> str:
     """Return ``value`` as an error message may carry it: quoted, and cut when long."""
-    text = repr(value)
+    try:
+        text = str(value) if isinstance(value, Decimal) else repr(value)
+    except (RecursionError, ValueError):
+        # Nested too deep, or an integer of more digits than Python writes.
+        text = f"too large a value of type {type(value).__name__}"
     if len(text) <= VALUE_SHOWN_CHARS_MAX:
         return text
     return f"{text[:VALUE_SHOWN_CHARS_MAX]}... ({len(text)} characters)"

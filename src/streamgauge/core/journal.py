@@ -108,10 +108,10 @@ class Journal:
     def roll(self) -> int | None:
         """Seal the active segment, on disk, and return its id; None if it has no records."""
         with self._lock:
-            sealed = self._end.segment
-            if self._end.offset == HEADER_BYTES:
-                return None
-            self._seal()
+            sealed = None if self._end.offset == HEADER_BYTES else self._end.segment
+            if sealed is not None:
+                self._seal()
+        # Also without a record: the sync of an earlier roll may have failed.
         self.sync()
         return sealed
 

@@ -124,6 +124,10 @@ LEFT_ALONE_MAX: Final = 100
 CAUGHT_UP_WAIT_S: Final = 15.0
 # Blocking calls to store and catalog at once; each may hold a connection.
 POOL_THREADS_MAX: Final = 8
+# Sockets of clients at once; fewer where the process may open fewer than twice as many files.
+CONNECTIONS_MAX: Final = 10_000
+# From its first byte to its last; a full body of 16 MiB takes that long at 1 Mbit/s.
+REQUEST_ARRIVAL_S: Final = 135.0
 # How long a stop waits for answers, for the disk and for the running insert.
 STOP_S: Final = 20.0
 

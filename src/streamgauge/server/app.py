@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, ExceptionHandler
 from streamgauge._version import __version__
 from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.disk import OsDirectory
+from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.files import hold
 from streamgauge.core.limits import POOL_THREADS_MAX
 from streamgauge.server import telemetry
@@ -133,10 +134,20 @@ class Opened:
             stack.callback(log.close)
             for damage in log.damage():
                 _log.error("the ingest log is damaged, see %s/quarantine: %s", LOG, damage)
+            if log.torn_bytes:
+                _log.warning(
+                    "%d bytes were cut from the ingest log's end: a write that was not finished",
+                    log.torn_bytes,
+                )
             store = EventStore(f"chdb://{path / ENGINE}")
             stack.callback(store.close)
             pipeline = Pipeline(log, store, clock=clock)
             replayed = pipeline.recover(catalog.meters.list())
+            if strangers := pipeline.businesses() - {catalog.business_id}:
+                raise ConfigurationError(
+                    f"{path} holds events of {', '.join(sorted(strangers))}, but its catalog is of "
+                    f"{catalog.business_id}: the catalog was lost; restore it from a backup"
+                )
             _log.info("opened %s; replayed %d events", path, replayed)
             self.parts = RunningParts(catalog, store, pipeline, clock)
             stack.callback(self.parts.close)

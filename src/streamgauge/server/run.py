@@ -21,6 +21,7 @@ from streamgauge.core.errors import ConfigurationError
 from streamgauge.server.api.auth import OPERATOR_STATE
 from streamgauge.server.app import Opened, RunningParts, create_app
 from streamgauge.server.config import Config
+from streamgauge.server.connections import BoundedHttp
 from streamgauge.server.telemetry import configure_logging
 
 _log = logging.getLogger("streamgauge.server")
@@ -160,7 +161,7 @@ def _server(config: Config, app: ASGIApp) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -39,9 +39,11 @@ class Reluctant(EventStore):
     """A store that can be told to refuse inserts."""
 
     refuses = False
+    tries = 0
     window = None
 
     def insert(self, segment: int, ndjson: bytes, rows: int) -> None:
+        self.tries += 1
         if self.refuses:
             raise UnavailableError("the engine refuses")
         super().insert(segment, ndjson, rows)
@@ -121,6 +123,19 @@ def test_a_store_that_refuses_shows_and_loses_nothing(plant: Any) -> None:
     plant.run(story, METER)
 
 
+def test_a_store_that_refuses_is_not_asked_without_a_pause_while_somebody_waits(plant: Any) -> None:
+    async def story() -> None:
+        plant.pipeline._writer._backoff = Backoff(60.0, 60.0)
+        plant.store.refuses = True
+        await plant.send("a")
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                await plant.pipeline.caught_up(0.3)
+        assert 1 <= plant.store.tries <= 4
+
+    plant.run(story)
+
+
 def test_a_rollup_made_while_events_flow_counts_each_once(plant: Any) -> None:
     async def flow(name: str) -> None:
         for number in range(40):
@@ -162,12 +177,43 @@ def test_segments_are_kept_for_a_margin_and_then_removed(
         for number in range(7):
             await plant.send(f"e{number}")
             await plant.pipeline.caught_up()
-        assert len(plant.log.sealed()) == 3
 
     plant.run(story, METER)
+    assert len(plant.log.sealed()) == 3
     for _ in range(2):
         plant.run(_nothing, METER)
         assert plant.usage() == 7
+
+
+def test_a_store_that_lost_what_the_log_no_longer_has_is_refused(
+    plant: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(writer, "RETAINED_SEGMENTS_MAX", 1)
+
+    async def story() -> None:
+        for id in ("a", "b", "c"):
+            await plant.send(id)
+            await plant.pipeline.caught_up()
+
+    plant.run(story)
+    plant.store.close()
+    plant.store = Reluctant(f"chdb://{tmp_path / 'empty'}", query_clients=2)
+    with pytest.raises(ConfigurationError, match="the store was emptied"):
+        plant.run(_nothing)
+
+
+def test_a_new_segment_that_the_power_cut_off_keeps_nobody_waiting(plant: Any) -> None:
+    async def first() -> None:
+        await plant.send("a")
+        await plant.pipeline.caught_up()
+
+    async def second() -> None:
+        await plant.pipeline.caught_up(5)
+        assert plant.usage() == 1
+
+    plant.run(first, METER)
+    plant.directory.open("journal-0000000000000002.seg", create=True)
+    plant.run(second, METER)
 
 
 def test_a_start_is_refused_where_a_replay_could_count_twice(plant: Any) -> None:

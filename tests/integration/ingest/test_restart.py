@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamgauge.core.errors import LockedError
+from streamgauge.core.errors import ConfigurationError, LockedError
 from streamgauge.core.ids import new_writer_id
 from streamgauge.server.app import ENGINE, LOG, Opened
 from streamgauge.server.config import Config
@@ -175,3 +175,16 @@ def test_a_log_that_was_emptied_under_a_store_is_refused(new_server: Any, event:
     )
     assert second.returncode == 1
     assert "but the ingest log ends at 0" in second.stderr
+
+
+def test_a_lost_catalog_is_named_and_not_replaced_by_another_business(
+    new_server: Any, event: Any
+) -> None:
+    server = new_server().start()
+    with server.client() as client:
+        client.post("/events/ingest", json={"events": [event("mine")]}).raise_for_status()
+    server.stop()
+    for file in server.data_dir.glob("catalog.sqlite*"):
+        file.unlink()
+    with pytest.raises(ConfigurationError, match="the catalog was lost"):
+        Opened(Config(data_dir=server.data_dir))

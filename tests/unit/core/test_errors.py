@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
 import pytest
 
@@ -45,3 +46,11 @@ def test_a_missing_extra_names_the_command_that_installs_it() -> None:
 
 def test_an_unknown_id_is_named_with_its_kind() -> None:
     assert str(NotFoundError("meter", "mtr_1")) == "no meter has the id 'mtr_1'"
+
+
+def test_a_value_that_python_cannot_write_is_shown_by_its_type() -> None:
+    deep: list[object] = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    assert shown(deep) == "too large a value of type list"
+    assert shown(10**5_000) == "too large a value of type int"

@@ -158,6 +158,17 @@ def test_rolling_seals_a_segment_once_it_has_records() -> None:
     assert journal.synced == Position(2, HEADER_BYTES)
 
 
+def test_a_roll_whose_sync_was_refused_is_settled_by_the_next() -> None:
+    journal = Journal(StubbornDirectory())
+    journal.append(b"one")
+    StubbornFile.refusals = 2
+    with pytest.raises(OSError, match="the disk refuses"):
+        journal.roll()
+    assert journal.roll() is None
+    assert journal.synced == journal.end
+    assert everything(journal) == [b"one"]
+
+
 def test_numbering_goes_on_when_every_segment_was_removed() -> None:
     directory = MemoryDirectory()
     journal = Journal(directory)

@@ -185,7 +185,7 @@ def test_a_failed_sync_leaves_the_ids_in_doubt_until_it_is_settled(directory: An
             await acceptor.accept(TEST, batch("b"))
         assert acceptor.trouble is not None
         directory.disk.syncs_fail = False
-        settled = next(iter(acceptor._in_flight.values())).settled
+        settled = acceptor._in_flight[TEST]["a"].settled
         assert await asyncio.wait_for(settled, 30)
         assert (await acceptor.accept(TEST, batch("a", "b"))).stored == [False, True]
 

@@ -60,3 +60,10 @@ def test_what_is_no_gzip_stream_is_malformed(data: bytes) -> None:
 def test_other_encodings_are_named_and_refused(encoding: str) -> None:
     with pytest.raises(UnsupportedEncodingError, match="it must be gzip, identity or absent"):
         BodyReader(encoding, bytes_max=1000)
+
+
+def test_a_crowd_of_empty_gzip_members_is_refused() -> None:
+    empty = gzip.compress(b"", mtime=0)
+    assert read("gzip", empty * 100, bytes_max=10_000) == b""
+    with pytest.raises(TooLargeError, match="over 100 gzip members"):
+        read("gzip", empty * 101, bytes_max=10_000)

@@ -181,3 +181,61 @@ def test_no_event_and_too_many_events_are_refused(count: int) -> None:
 def test_what_is_no_batch_at_all_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedBodyError):
         decode(raw, SCOPE, NOW)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        (b'"event_id":1e999', "event_id"),
+        (b'"event_id":' + b"1" * 5000, "event_id"),
+        (b'"event_id":"e","timestamp":1e999', "timestamp"),
+        (b'"event_id":"e","metadata":1e999', "metadata"),
+        (b'"event_id":"e","metadata":{"bytes":1e1000000000}', "metadata.bytes"),
+        (b'"event_id":"e","more":1e999', "'more'"),
+        (b'"event_id":"e","customer_id":' + b"[" * 800 + b"]" * 800, "customer_id"),
+    ],
+)
+def test_a_value_that_no_parser_reads_is_refused_by_its_field(fields: bytes, field: str) -> None:
+    raw = b'{"events":[{"customer_id":"c","event_name":"n",%b}]}' % fields
+    with pytest.raises(BatchRefusedError) as caught:
+        decode(raw, SCOPE, NOW)
+    assert [error.field for error in caught.value.errors] == [field]
+
+
+@pytest.mark.parametrize("depth", range(900, 1000))
+def test_nesting_of_any_depth_is_refused(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    with pytest.raises((BatchRefusedError, MalformedBodyError)):
+        decode(b'{"events":[{"event_id":%b,"more":%b}]}' % (deep, deep), SCOPE, NOW)
+
+
+@pytest.mark.parametrize("stamp", ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+01:00"])
+def test_a_timestamp_outside_the_calendar_is_refused_by_its_field(stamp: str) -> None:
+    with pytest.raises(BatchRefusedError) as caught:
+        decode(body(event(timestamp=stamp)), SCOPE, NOW)
+    assert [error.field for error in caught.value.errors] == ["timestamp"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        (
+            b'{"events":[{"event_id":5,"event_id":"e","customer_id":"c","event_name":"n"}]}',
+            r"\$\.events\[0\]\.event_id",
+        ),
+        (
+            b'{"events":[5],"events":[{"event_id":"e","customer_id":"c","event_name":"n"}]}',
+            r"\$\.events\[0\]",
+        ),
+    ],
+)
+def test_a_field_that_is_given_twice_is_refused_if_the_first_does_not_fit(
+    raw: bytes, path: str
+) -> None:
+    with pytest.raises(MalformedBodyError, match=path):
+        decode(raw, SCOPE, NOW)
+
+
+def test_a_refused_number_is_shown_as_it_was_sent() -> None:
+    with pytest.raises(BatchRefusedError, match=r"metadata\.bytes is 0\.1234567890123; it must"):
+        decode(body(event(metadata={"bytes": 0.1234567890123})), SCOPE, NOW)

@@ -86,3 +86,39 @@ def test_rows_are_numbered_across_the_records_of_a_segment() -> None:
     assert lines == (
         b'{"log_position":40,"a":1}\n{"log_position":41,"a":2}\n{"log_position":42,"a":3}'
     )
+
+
+def test_a_segment_that_never_got_its_head_is_not_waited_for(directory: Any) -> None:
+    wal = Wal(directory)
+    wal.append(b"row\n")
+    wal.sync()
+    wal.close()
+    directory.open("journal-0000000000000002.seg", create=True)
+    again = Wal(directory)
+    assert (again.newest(), again.sealed(), again.next_segment()) == (1, [1], 3)
+
+
+def test_a_number_that_a_failed_sync_skipped_is_not_waited_for(directory: Any) -> None:
+    wal = Wal(directory)
+    wal.append(b"row\n")
+    wal.sync()
+    directory.disk.syncs_fail = True
+    wal.append(b"more\n")
+    with pytest.raises(OSError, match="input/output error"):
+        wal.seal()
+    directory.disk.syncs_fail = False
+    wal.seal()
+    wal.seal()
+    assert wal.newest() == max(wal.sealed())
+    assert [row for each in wal.sealed() for row in wal.read(each)] == [b"row\n", b"more\n"]
+
+
+def test_an_unfinished_write_is_cut_and_told(directory: Any) -> None:
+    wal = Wal(directory)
+    wal.append(b"row\n")
+    wal.append(b"torn\n")
+    wal.close()
+    file = directory.open("journal-0000000000000001.seg")
+    file.truncate(file.size() - 1)
+    assert Wal(directory).torn_bytes > 0
+    assert Wal(directory).torn_bytes == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -13,6 +15,8 @@ from streamgauge.server.api.operation import Call, Operation
 from streamgauge.server.api.paging import PageQuery
 from streamgauge.server.billing import Explanation, Whose
 from streamgauge.server.rating.invoice import Invoice, InvoiceStatus
+
+_LINE_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
 class InvoiceList(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +98,7 @@ async def explain(call: Call) -> Explanation:
     """Return the events behind a line; over all pages they add up to it."""
     query: LineQuery = call.query
     id, number = call.path["id"], call.path["number"]
-    if not (number.isascii() and number.isdigit()):
+    if _LINE_NUMBER.fullmatch(number) is None:
         raise NotFoundError("invoice line", f"{id}/{number}")
     await call.parts.pipeline.caught_up()
     read = partial(

@@ -42,7 +42,7 @@ class Acceptor:
         self._committed = committed
         self._key = secrets.token_bytes(32)
         self._known: dict[Scope, KnownIds] = {}
-        self._in_flight: dict[tuple[Scope, str], Commit] = {}
+        self._in_flight: dict[Scope, dict[str, Commit]] = {}
         self._committer: Committer | None = None
         self.counts: Counter[str] = Counter()
 
@@ -70,6 +70,10 @@ class Acceptor:
         if scope not in self._known:
             self._known[scope] = KnownIds(self._key)
         return self._known[scope]
+
+    def businesses(self) -> set[str]:
+        """Return whose ids are known."""
+        return {scope.business_id for scope in self._known}
 
     def known_sizes(self) -> tuple[int, int]:
         """Return how many intervals and how many foreign ids are held."""
@@ -108,20 +112,15 @@ class Acceptor:
         if self._log.size_bytes() + len(record) > INGEST_LOG_BYTES_MAX:
             raise UnavailableError("the ingest log is full, since the store takes no events", 30)
         commit = Commit(scope, record, [row.event_id for row in fresh])
-        for event_id in commit.event_ids:
-            self._in_flight[scope, event_id] = commit
+        self._in_flight.setdefault(scope, {}).update(dict.fromkeys(commit.event_ids, commit))
         committer.submit(commit)
         if not await self._settled(commit):
             raise UnavailableError("the log could not be written; nothing of the batch was kept", 2)
 
     async def _wait_for_originals(self, scope: Scope, event_ids: Iterable[str]) -> None:
         """Return when none of the ids is in flight."""
-        while self._in_flight:
-            commits = {
-                commit
-                for event_id in event_ids
-                if (commit := self._in_flight.get((scope, event_id))) is not None
-            }
+        while in_flight := self._in_flight.get(scope):
+            commits = {in_flight[event_id] for event_id in event_ids if event_id in in_flight}
             if not commits:
                 return
             for commit in commits:
@@ -143,7 +142,8 @@ class Acceptor:
         return commit.settled.result()
 
     def _settle(self, commit: Commit, on_disk: bool) -> None:
+        in_flight = self._in_flight[commit.scope]
         for event_id in commit.event_ids:
-            del self._in_flight[commit.scope, event_id]
+            del in_flight[event_id]
         if on_disk:
             self.known(commit.scope).add_all(commit.event_ids)

@@ -9,6 +9,8 @@ from streamgauge.core.errors import TooLargeError
 from streamgauge.server.ingest.errors import MalformedBodyError, UnsupportedEncodingError
 
 _GZIP: Final = zlib.MAX_WBITS | 16
+# A body has one; empty ones by the million would cost seconds and never reach a bound of bytes.
+_MEMBERS_MAX: Final = 100
 
 
 class BodyReader:
@@ -29,6 +31,7 @@ class BodyReader:
             )
         self._gzip = zlib.decompressobj(_GZIP) if "gzip" in encoding.lower() else None
         self._bytes_max = bytes_max
+        self._members = 1
         self._received = 0
         self._size = 0
         self._parts: list[bytes] = []
@@ -49,6 +52,9 @@ class BodyReader:
             if self._gzip.eof:
                 # A gzip file may have several members; together they are one body.
                 self._gzip = zlib.decompressobj(_GZIP)
+                self._members += 1
+                if self._members > _MEMBERS_MAX:
+                    raise TooLargeError(f"the body has over {_MEMBERS_MAX} gzip members")
             try:
                 self._keep(self._gzip.decompress(chunk, self._bytes_max - self._size + 1))
             except zlib.error as error:

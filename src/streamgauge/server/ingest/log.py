@@ -32,6 +32,10 @@ class IngestLog(Protocol):
         """Return the newest segment with something on disk, 0 for none."""
         ...
 
+    def next_segment(self) -> int:
+        """Return the number of the next segment; none from here on was ever written."""
+        ...
+
     def seal(self) -> None:
         """Start a new segment if the newest holds anything."""
         ...

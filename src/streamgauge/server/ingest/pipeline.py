@@ -82,6 +82,10 @@ class Pipeline:
             self._acceptor.known(Scope(business_id, mode)).add(event_id)
         return rows
 
+    def businesses(self) -> set[str]:
+        """Return whose events are known."""
+        return self._acceptor.businesses()
+
     def start(self) -> None:
         """Start both threads, on the running loop."""
         self._writer.start()
@@ -147,12 +151,18 @@ class Pipeline:
         return settled and stopped
 
     def _check_log_fits_store(self) -> None:
-        newest = self._log.newest()
+        last = self._log.next_segment() - 1
         stored = max(self._log.mark(), self._store.newest_segment())
-        if newest < stored:
+        if last < stored:
             raise ConfigurationError(
                 f"the store holds events up to segment {stored}, but the ingest log ends at "
-                f"{newest}: its directory was emptied or is another one"
+                f"{last}: its directory was emptied or is another one"
+            )
+        oldest = min(self._log.sealed(), default=0)
+        if self._log.mark() and self._store.newest_segment() < oldest and oldest > 1:
+            raise ConfigurationError(
+                f"the store was filled up to segment {self._log.mark()} and now lacks it, and the "
+                f"ingest log begins at {oldest}: the store was emptied; restore it from a backup"
             )
         window = self._store.deduplication_window()
         replayable = sum(segment <= stored for segment in self._log.sealed())

@@ -84,11 +84,11 @@ class _Second:
 
     def _timestamp(self, fields: _Fields) -> Iterator[EventError]:
         raw = fields.get("timestamp")
-        if raw is None or _plain(raw) is None:
+        if raw is None or _text(raw) == "null":
             return
         try:
             at = msgspec.json.decode(raw, type=datetime)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             rule = "be an RFC 3339 date and time, such as 2026-01-31T12:00:00Z"
             yield self._fault("timestamp", InvalidInputError("timestamp", _plain(raw), rule))
             return
@@ -104,7 +104,7 @@ class _Second:
 
     def _metadata(self, fields: _Fields) -> Iterator[EventError]:
         raw = fields.get("metadata")
-        if raw is None or _plain(raw) is None:
+        if raw is None or _text(raw) == "null":
             return
         pairs = _object(raw)
         if pairs is None:
@@ -148,8 +148,23 @@ def _object(raw: msgspec.Raw) -> _Fields | None:
         return None
 
 
+class _Unread:
+    """A value too large or too deep for any type; an error shows it as it was sent."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def _plain(raw: msgspec.Raw | None) -> object:
-    value: object = None if raw is None else msgspec.json.decode(raw)
+    if raw is None:
+        return None
+    try:
+        value: object = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return _Unread(_text(raw))
     return value
 
 

@@ -11,7 +11,7 @@ import msgspec
 _LINES: Final = msgspec.json.Encoder().encode_lines
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One accepted event as it stands in the log; the store's columns but the log position.
 
     Attributes:

@@ -38,6 +38,11 @@ class Wal:
         self._set_aside({error.where for error in self._journal.recovery.corrupt})
 
     @property
+    def torn_bytes(self) -> int:
+        """Return how many bytes of an unfinished write were cut from the end."""
+        return self._journal.recovery.torn_bytes
+
+    @property
     def records(self) -> int:
         """Return how many whole records were found."""
         return self._journal.recovery.records
@@ -53,7 +58,15 @@ class Wal:
     def newest(self) -> int:
         """Return the newest segment with something on disk, 0 for none."""
         synced = self._journal.synced
-        return synced.segment if synced.offset > HEADER_BYTES else synced.segment - 1
+        if synced.offset > HEADER_BYTES:
+            return synced.segment
+        # Numbers may be missing: of a segment that never got a head, or that a failed sync skipped.
+        return max((each for each in self._journal.segments() if each < synced.segment), default=0)
+
+    def next_segment(self) -> int:
+        """Return the number of the next segment; none from here on was ever written."""
+        end = self._journal.end
+        return end.segment if end.offset == HEADER_BYTES else end.segment + 1
 
     def seal(self) -> None:
         """Start a new segment if the newest holds anything."""

@@ -157,6 +157,9 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - it would end in silence
                 self.trouble = str(error)
                 _log.warning("the store does not take events: %s", error)
+                with self._changed:
+                    # Who waits has been served by this try; who asks anew is worth another.
+                    self._hurried = False
                 self._pause(self._backoff.next_s())
             else:
                 self.trouble = None
