@@ -60,6 +60,11 @@ def new_key(capsys: pytest.CaptureFixture[str], server: Any, *options: str) -> s
     return key
 
 
+def unwrapped(text: str) -> str:
+    """Return what a terminal of any width shows, on one line."""
+    return " ".join(text.split())
+
+
 def test_a_key_made_beside_a_running_server_works_at_once_and_dies_at_once(
     server: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,8 +232,11 @@ def test_a_finalised_invoice_is_listed_and_explained(
 
     late = {**events[0], "event_id": "late", "metadata": {"bytes": 7}}
     operator.post("events", "ingest", body={"events": [late]})
-    text = output_of(capsys, "invoices", "explain", invoice["id"], *at)
-    assert "1 events, 7 more: came after the cut, on no invoice; would cost 0.07 GBP" in text
+    # Lines end where the terminal does.
+    text = " ".join(output_of(capsys, "invoices", "explain", invoice["id"], *at).split())
+    assert "1 events, 7 more: came after the cut, on no invoice; would cost 0.07 GBP" in unwrapped(
+        text
+    )
     arguments = ("invoices", "explain", invoice["id"], "--line", "1", "--late")
     (event,) = json_of(capsys, *arguments, *at)
     assert (event["event_id"], event["units"]) == ("late", 7)
