@@ -197,4 +197,8 @@ class OsDirectory:
         except BlockingIOError:
             os.close(fd)
             return None
+        if not os.fstat(fd).st_nlink:
+            # Its last holder removed it after we had opened it; the name may be another's by now.
+            os.close(fd)
+            return None
         return OsLock(fd)

@@ -48,7 +48,7 @@ def check_mode(value: object, *, field: str = "environment") -> str:
     if value not in MODES:
         raise InvalidInputError(field, value, "be test_mode or live_mode")
     assert isinstance(value, str)
-    return value
+    return str.__str__(value)
 
 
 def check_text_id(value: object, *, field: str) -> str:
@@ -61,7 +61,8 @@ def check_text_id(value: object, *, field: str) -> str:
         raise InvalidInputError(field, value, f"be a text of 1 to {TEXT_ID_CHARS_MAX} characters")
     if not value.isprintable() or value.isspace():
         raise InvalidInputError(field, value, "be printable and not blank")
-    return value
+    # Types that derive from str, such as markupsafe's, cannot be encoded.
+    return value if type(value) is str else str.__str__(value)
 
 
 def encode_event(event: UsageEvent) -> bytes:

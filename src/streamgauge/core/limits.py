@@ -59,7 +59,9 @@ RETAINED_BYTES_MAX: Final = 128 * 1024 * 1024
 BACKFILL_CHUNK_ROWS: Final = 500_000
 # Each holds a connection to the engine; two cores gain nothing from more.
 STORE_QUERIES_AT_ONCE: Final = 4
+# Each multiplies the rows of an answer, and nobody reads a table of more.
 GROUP_KEYS_MAX: Final = 5
+# A page of the longest events is some 33 MB, held in memory; paging scans what it skips.
 EVENTS_PAGE_MAX: Final = 1_000
 EVENTS_PAGE_NUMBER_MAX: Final = 1_000_000
 # Accepted but not on disk; some 200,000 events, a second of a fast disk.
@@ -103,6 +105,8 @@ TALLY_PAGE_BYTES: Final = 1024 * 1024
 QUANTITY_BYTES_MAX: Final = 2**53 - 1
 # Small enough to be read whole for a batch, large enough to be removed seldom.
 SPOOL_SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+# A checkpoint takes one block; the others are for what threads write at the same instant.
+SPOOL_RESERVE_BYTES: Final = 64 * 1024
 # A sink that is away for long must not fill the host's disk or memory; beyond, events are refused.
 SPOOL_BYTES_MAX: Final = 16 * 1024 * 1024 * 1024
 SPOOL_MEMORY_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -112,6 +116,8 @@ SPOOL_BACKLOG_EVENTS_MAX: Final = 100_000
 DEAD_LETTERS_BYTES_MAX: Final = 64 * 1024 * 1024
 # A delivered body stays below what servers take; a full usual batch is 0.3 MB.
 DELIVERY_BYTES_MAX: Final = 4 * 1024 * 1024
+# Each holds three descriptors of the host, which may have no more than 256 in all.
+ADOPTED_AT_ONCE_MAX: Final = 16
 # The wait between looks for spools of processes that are gone; each look is a directory listing.
 ADOPTION_INTERVAL_S: Final = 60
 # A key that was not accepted is tried again this often at most.

@@ -129,7 +129,10 @@ def check_key(key: object, *, field: str = "metadata") -> str:
         raise InvalidInputError(
             f"{field} key", key, f"be a text of 1 to {METADATA_KEY_CHARS_MAX} characters"
         )
-    return key
+    if not key.isascii() and any("\ud800" <= character <= "\udfff" for character in key):
+        raise InvalidInputError(f"{field} key", key, _UNICODE_RULE)
+    # Types that derive from str, such as markupsafe's, cannot be encoded.
+    return key if type(key) is str else str.__str__(key)
 
 
 def canonical_mapping(given: Mapping[str, object] | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Final
 from streamgauge.core.clock import Clock
 from streamgauge.core.errors import LockedError, StreamgaugeError
 from streamgauge.core.files import Directory
-from streamgauge.core.limits import LEFT_ALONE_MAX
+from streamgauge.core.limits import ADOPTED_AT_ONCE_MAX, LEFT_ALONE_MAX
 from streamgauge.sdk.identity import Destination
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.recovery import recover_tally
@@ -44,6 +44,8 @@ class Adopter:
         self._gone = Adopted()
         self._lock = threading.RLock()
         self.spools: list[Spool] = []
+        self.more = False
+        """Whether the last look ended before it had met every spool."""
 
     @property
     def left_alone(self) -> tuple[str, ...]:
@@ -51,15 +53,19 @@ class Adopter:
         return tuple(self._left_alone)
 
     def look(self) -> None:
-        """Adopt every spool of our destination whose process is gone."""
+        """Adopt spools of our destination whose process is gone, a few at a time."""
         try:
             names = self._root.names()
         except OSError as error:
             self._notices.tell("adoption", f"the spool directory cannot be read: {error}")
             return
-        for name in names:
-            if name not in self._seen:
-                self._meet(name)
+        unseen = [name for name in names if name not in self._seen]
+        self.more = False
+        for name in unseen:
+            if len(self.spools) >= ADOPTED_AT_ONCE_MAX:
+                self.more = True
+                return
+            self._meet(name)
 
     def dismiss_idle(self) -> None:
         """Remove adopted spools that are empty."""
@@ -106,7 +112,7 @@ class Adopter:
         spool = open_spool(self._root, name, self._destination, clock=self._clock)
         try:
             damages = recover_tally(spool)
-        except OSError:
+        except BaseException:
             spool.close()
             raise
         damages += [str(error) for error in spool.journal.recovery.corrupt]

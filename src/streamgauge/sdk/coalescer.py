@@ -13,7 +13,7 @@ from collections import deque
 from streamgauge.core.clock import Clock, window_start_ns
 from streamgauge.sdk.groups import Group
 from streamgauge.sdk.notices import Notices
-from streamgauge.sdk.records import Draft
+from streamgauge.sdk.records import Draft, drafts
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.spool import Spool
 from streamgauge.sdk.tally import Slot, Tally, nobody
@@ -40,17 +40,10 @@ class Bucket:
             if holder is not None:
                 holder.detach()
 
-    def draft(self) -> Draft | None:
-        """Return an event of all bytes that are in none yet, or None."""
-        fresh = [(slot, source) for slot in self.slots if (source := slot.unspooled())]
-        if not fresh:
-            return None
-        return Draft(
-            group=self.group,
-            timestamp_ns=min(slot.timestamp_ns for slot, _ in fresh),
-            quantity=sum(source.end - source.start for _, source in fresh),
-            sources=tuple(source for _, source in fresh),
-        )
+    def drafts(self) -> list[Draft]:
+        """Return an event of all bytes that are in none yet; several if they are too many."""
+        fresh = ((slot.timestamp_ns, slot.unspooled()) for slot in self.slots)
+        return list(drafts(self.group, ((at_ns, source) for at_ns, source in fresh if source)))
 
     def mark_spooled(self, draft: Draft) -> None:
         """Note which bytes are in an event now."""
@@ -68,7 +61,7 @@ class Coalescer:
         spool: Where events go.
         clock: Says which window it is.
         window_s: Length of a window in seconds.
-        notices: Told when the spool cannot be written; nothing is lost by that.
+        notices: Told of bytes that come after the end.
     """
 
     def __init__(
@@ -83,6 +76,8 @@ class Coalescer:
         self._tick_lock = threading.RLock()
         self._open: dict[tuple[int, bytes], Bucket] = {}
         self._closing: list[Bucket] = []
+        # With bytes in events that are not known to be on disk.
+        self._unsynced: set[Bucket] = set()
         self._given_back: deque[Slot] = deque()
         self._retired_bytes = 0
         self.closed = False
@@ -118,22 +113,32 @@ class Coalescer:
         """Make events of what was counted in windows that are over, and of open ones if asked.
 
         Raises:
-            OSError: The disk refuses; everything stays as it was and the next call tries again.
+            OSError: The disk refuses; what is not in events stays as it was and the next call
+                tries again.
         """
         with self._tick_lock:
             self._close_windows()
+            trouble: OSError | None = None
             drafted = [*self._closing]
             if cut_open:
                 with self._lock:
                     drafted += self._open.values()
-            for bucket in drafted:
-                self._spool_bucket(bucket)
+            try:
+                self._spool.write_backlog()
+                for bucket in drafted:
+                    self._spool_bucket(bucket)
+            except OSError as error:
+                # What was written before it goes on its way.
+                trouble = error
             until = self._spool.sync()
-            for bucket in drafted:
+            for bucket in self._unsynced:
                 for slot in bucket.slots:
                     slot.advance()
+            self._unsynced.clear()
             self._spool.release(until)
             self._retire()
+            if trouble is not None:
+                raise trouble
 
     def close(self) -> None:
         """Make events of everything; what sessions add from now on is turned away and counted.
@@ -143,6 +148,7 @@ class Coalescer:
         """
         with self._lock:
             self.closed = True
+            self._spool.close_for_plain_calls()
         self.tick()
         self.tick()
 
@@ -184,7 +190,7 @@ class Coalescer:
 
     def _turn_away(self, group: Group, n: int) -> None:
         draft = Draft(group=group, timestamp_ns=self._clock.time_ns(), quantity=n)
-        self._spool.accept(draft, closed=True)
+        self._spool.accept(draft)
         self._notices.tell("closed", f"{n} bytes were added after the end and are not billed")
 
     def _take_back(self) -> None:
@@ -201,22 +207,21 @@ class Coalescer:
             over = [key for key in self._open if self.closed or key[0] != start_ns]
         for key in over:
             with self._lock:
-                bucket = self._open.pop(key)
+                # In one of the two at every instant: a fork may come at any.
+                bucket = self._open[key]
                 bucket.close()
                 self._closing.append(bucket)
+                del self._open[key]
 
     def _spool_bucket(self, bucket: Bucket) -> None:
         with self._lock:
-            draft = bucket.draft()
-            if draft is None:
+            drafts = bucket.drafts()
+            if not drafts:
                 bucket.quiet_ticks += 1
-                return
-            try:
+            for draft in drafts:
                 self._spool.append(draft)
-            except OSError as error:
-                self._notices.tell("spool", f"the spool cannot be written, counts wait: {error}")
-                return
-            bucket.mark_spooled(draft)
+                bucket.mark_spooled(draft)
+                self._unsynced.add(bucket)
 
     def _retire(self) -> None:
         """Give up the slots of windows that were over, and quiet, for a whole tick."""

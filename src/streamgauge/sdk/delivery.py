@@ -28,7 +28,7 @@ class Deliverer:
 
     Args:
         sink: Takes the events.
-        clock: Says when a key may be tried again.
+        clock: Says when the sink may be tried again.
         notices: Told of every failure.
         batch_events_max: Events in one request.
         backoff: How long to wait after a failure.
@@ -48,7 +48,7 @@ class Deliverer:
         self._notices = notices
         self._batch_events_max = batch_events_max
         self._backoff = backoff or Backoff()
-        self._auth_not_before_ns = 0
+        self._not_before_ns = 0
         self.stopped = False
 
     def step(self, spool: Spool) -> float | None:
@@ -57,25 +57,33 @@ class Deliverer:
         Returns:
             Seconds to wait before the next step; None: nothing is ready.
         """
-        wait_ns = self._auth_not_before_ns - self._clock.monotonic_ns()
+        wait_ns = self._not_before_ns - self._clock.monotonic_ns()
         if wait_ns > 0:
             return wait_ns / NS_PER_S
-        batch = spool.batch(self._batch_events_max)
-        if not batch:
-            return None
         try:
+            batch = spool.batch(self._batch_events_max)
+            if not batch:
+                self._trim(spool)
+                return None
             self._settle_all(spool, batch)
-            spool.trim()
         except OSError as error:
-            self._notices.tell("spool", f"the spool cannot be written: {error}")
+            self._notices.tell("spool", f"the disk refuses the spool, events wait: {error}")
             return self._backoff.next_s()
         except RetryLaterError as error:
             return self._later(error)
         except Exception as error:  # noqa: BLE001 - a sink of the host's own must not stop delivery.
             self._notices.tell("sink", f"the sink failed: {type(error).__name__}: {error}")
             return self._backoff.next_s()
+        self._trim(spool)
         self._backoff.reset()
         return 0.0
+
+    def _trim(self, spool: Spool) -> None:
+        """Remove what is settled; a disk that refuses this must not hold up what waits."""
+        try:
+            spool.trim()
+        except OSError as error:
+            self._notices.tell("spool", f"settled events cannot be removed yet: {error}")
 
     def _settle_all(self, spool: Spool, batch: _Chunk) -> None:
         """Settle ``batch`` from its front, in parts where the sink does not take it whole."""
@@ -122,10 +130,10 @@ class Deliverer:
 
     def _later(self, error: RetryLaterError) -> float:
         self._notices.tell("sink", f"the events are kept for later: {error}")
-        if isinstance(error, AuthError):
-            self._auth_not_before_ns = self._clock.monotonic_ns() + AUTH_RETRY_S * NS_PER_S
-            return AUTH_RETRY_S
-        return max(self._backoff.next_s(), error.retry_after_s or 0.0)
+        asked_s = AUTH_RETRY_S if isinstance(error, AuthError) else error.retry_after_s or 0.0
+        # What the other side asked for also holds when a flush wakes us.
+        self._not_before_ns = self._clock.monotonic_ns() + int(asked_s * NS_PER_S)
+        return max(self._backoff.next_s(), asked_s)
 
 
 def _halves(chunk: _Chunk, condemned: dict[str, str], reason: str) -> list[_Chunk]:

@@ -58,6 +58,8 @@ def drain_spools(
         if wait_s and failures < FAILURES_MAX:
             wait(wait_s)
         adopter.dismiss_idle()
+        if adopter.more and not adopter.spools:
+            adopter.look()
         on_progress(adopter.adopted())
     adopter.close()
     return adopter.adopted(), notices.last_error

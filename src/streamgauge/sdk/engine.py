@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from streamgauge.core.clock import NS_PER_S
@@ -80,19 +82,15 @@ class Engine:
         now_ns = self._ground.clock.monotonic_ns()
         if interval_s is not None and now_ns - self._cut_at_ns >= interval_s * NS_PER_S:
             cut_open = True
-        try:
-            self.coalescer.tick(cut_open=cut_open)
-            self.tally.sweep()
-        except OSError as error:
-            self._notices.tell("spool", f"the spool cannot be synced, counts wait: {error}")
-            return False
-        if cut_open:
+        made = self._tried(lambda: self.coalescer.tick(cut_open=cut_open))
+        synced = self._tried(self.tally.sweep)
+        if cut_open and made:
             self._cut_at_ns = now_ns
-        return True
+        return made and synced
 
     def accept(self, draft: Draft) -> None:
         """Take the event of a plain call."""
-        trouble = self.spool.accept(draft, closed=self.coalescer.closed)
+        trouble = self.spool.accept(draft)
         if trouble is not None:
             self._notices.tell("plain", f"an event was not spooled: {trouble}")
 
@@ -112,31 +110,27 @@ class Engine:
         """Look for spools of processes that are gone, if the last look was long ago."""
         now_ns = self._ground.clock.monotonic_ns()
         looked_at_ns = self._looked_at_ns
-        if looked_at_ns is None or now_ns - looked_at_ns >= ADOPTION_INTERVAL_S * NS_PER_S:
+        due = looked_at_ns is None or now_ns - looked_at_ns >= ADOPTION_INTERVAL_S * NS_PER_S
+        if due or (self.adopter.more and not self.adopter.spools):
             self._looked_at_ns = now_ns
             self.adopter.look()
 
     def stop_counting(self) -> None:
         """Make events of everything; what is added from now on is turned away and counted."""
-        try:
-            self.coalescer.close()
-            self.tally.sweep(closing=True)
-        except OSError as error:
-            self._notices.tell("spool", f"the spool cannot be synced, counts wait: {error}")
+        self._tried(self.coalescer.close)
+        self._tried(lambda: self.tally.sweep(closing=True))
 
     def close(self) -> None:
         """Give up the spool, and remove it if it is empty; call ``stop_counting`` before."""
         self.adopter.close()
-        try:
-            self.spool.trim()
-        except OSError as error:
-            self._notices.tell("spool", f"the spool cannot be synced: {error}")
+        self._tried(self.spool.trim)
         lost = self.spool.unwritten_bytes
         if self._ground.durability is Durability.MEMORY and not self.spool.idle:
             lost = self.spool.ledger.pending_bytes
         if lost is not None:
             self._notices.tell("lost", f"{lost} bytes were in memory only and end with the process")
-        discard_spool(self._ground.root, self.spool)
+        if not self._tried(lambda: discard_spool(self._ground.root, self.spool)):
+            self.spool.close()
 
     def abandon(self) -> None:
         """Let go of what belongs to the parent, in a process that was forked."""
@@ -144,6 +138,12 @@ class Engine:
         self.coalescer.forget()
         for spool in [self.spool, *self.adopter.spools]:
             spool.abandon()
+
+    def settled(self) -> bool:
+        """Return whether every byte is acknowledged or refused."""
+        with self.coalescer.locked(), self.spool.changed:
+            _, open_bytes = self.coalescer.totals()
+            return self.spool.idle and not open_bytes
 
     def stats(self) -> Stats:
         """Return where every byte stands."""
@@ -170,3 +170,12 @@ class Engine:
             last_error=self._notices.last_error,
             durability=Durability.DISK if on_disk else Durability.MEMORY,
         )
+
+    def _tried(self, step: Callable[[], object]) -> bool:
+        """Take a step that needs the disk; return whether the disk let it."""
+        try:
+            step()
+        except OSError as error:
+            self._notices.tell("spool", f"the disk refuses the spool, counts wait: {error}")
+            return False
+        return True

@@ -14,6 +14,7 @@ from streamgauge.core.ids import Entropy
 from streamgauge.core.limits import TALLY_PAGE_BYTES
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.sdk.notices import Notices
+from streamgauge.sdk.spooldir import default_spool_dir
 from streamgauge.sdk.stats import Durability
 
 
@@ -35,14 +36,19 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     page_bytes: int = TALLY_PAGE_BYTES
 
 
-def open_ground(spool_dir: Path, clock: Clock, notices: Notices) -> Ground:
+def open_ground(spool_dir: Path | None, clock: Clock, notices: Notices) -> Ground:
     """Return ground on disk, or in memory if the directory cannot be made.
+
+    Args:
+        spool_dir: The directory; None: the one of environment or user.
+        clock: Says what time it is.
+        notices: Told why it is in memory.
 
     Raises:
         ConfigurationError: The directory is a link, another user's, or open to others.
     """
     try:
-        root = OsDirectory(spool_dir, create=True)
+        root = OsDirectory(spool_dir or default_spool_dir(), create=True)
     except OSError as error:
         return memory_ground(clock, notices, error)
     return Ground(root=root, durability=Durability.DISK, clock=clock)

@@ -14,6 +14,7 @@ IDENTITY_NAME: Final = "spool.json"
 CHECKPOINT_NAME: Final = "checkpoint"
 LOCK_NAME: Final = "lock"
 DEAD_LETTERS_NAME: Final = "dead-letters"
+RESERVE_NAME: Final = "reserve"
 FORMAT: Final = 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import functools
 import itertools
@@ -25,7 +24,6 @@ from streamgauge.sdk.options import Options, checked, chosen_sink
 from streamgauge.sdk.plain import checked_draft
 from streamgauge.sdk.runner import Runner
 from streamgauge.sdk.session import StreamSession, session_type
-from streamgauge.sdk.spooldir import default_spool_dir
 from streamgauge.sdk.stats import Stats
 from streamgauge.sdk.tally import Slot
 from streamgauge.sinks.base import Sink
@@ -40,7 +38,9 @@ class Ingestion:
         api_key: The key, or a function that gives the current one; ``DODO_PAYMENTS_API_KEY`` if
             neither is given.
         base_url: A server that speaks Dodo Payments' usage API; Dodo's own if not given.
-        account: Your word for one of several accounts at the same address on this machine.
+        account: Your word for the account behind the key. Two accounts at one address in one mode
+            that share a spool directory must each have one: without it, what one left behind when
+            it died is billed to the other. A key may change, so it cannot tell them apart.
         spool_dir: Where events wait; ``STREAMGAUGE_SPOOL_DIR``, else the user's state directory.
         sink: Takes the events instead of a server; it has its own key and address.
         coalesce: Merge plain calls per customer, metadata and window, too.
@@ -78,7 +78,7 @@ class Ingestion:
             Options(
                 environment=environment,
                 event_name=event_name,
-                spool_dir=default_spool_dir() if spool_dir is None else Path(spool_dir),
+                spool_dir=None if spool_dir is None else Path(spool_dir),
                 coalesce=coalesce,
                 window_s=window_s,
                 flush_interval_s=flush_interval_s,
@@ -152,7 +152,7 @@ class Ingestion:
 
     async def aflush(self, timeout_s: float = 10.0) -> bool:
         """Await ``flush`` without blocking the event loop."""
-        return await asyncio.to_thread(self.flush, timeout_s)
+        return await _in_thread(self.flush, timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Flush, bounded, and stop; twice is once.
@@ -162,7 +162,7 @@ class Ingestion:
         """
         with self._start_lock:
             if self._closed:
-                return self._running().engine.spool.idle
+                return self._running().engine.settled()
             runner = self._runner
             if runner is None:
                 # A forked process that counted nothing has nothing to end.
@@ -176,7 +176,7 @@ class Ingestion:
 
     async def aclose(self, timeout_s: float = 5.0) -> bool:
         """Await ``close`` without blocking the event loop."""
-        return await asyncio.to_thread(self.close, timeout_s)
+        return await _in_thread(self.close, timeout_s)
 
     def stats(self) -> Stats:
         """Return where every counted byte stands."""
@@ -243,6 +243,12 @@ class Ingestion:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+async def _in_thread(wait: Callable[[float], bool], timeout_s: float) -> bool:
+    import asyncio  # noqa: PLC0415 - importing it costs as much as the rest of the SDK
+
+    return await asyncio.to_thread(wait, timeout_s)
 
 
 def _renew_after_fork(ingestion: Ingestion) -> None:

@@ -25,7 +25,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: str
     event_name: str
-    spool_dir: Path
+    spool_dir: Path | None
     coalesce: bool
     window_s: int
     flush_interval_s: float | None
@@ -40,8 +40,8 @@ def checked(options: Options) -> Options:
     Raises:
         InvalidInputError: One does not.
     """
-    check_mode(options.environment)
-    check_text_id(options.event_name, field="event_name")
+    environment = check_mode(options.environment)
+    event_name = check_text_id(options.event_name, field="event_name")
     window_s, batch_events_max = options.window_s, options.batch_events_max
     if window_s.__class__ is not int or window_s < 1 or WINDOWS_OF_S % window_s:
         raise InvalidInputError("window_s", window_s, f"divide {WINDOWS_OF_S} seconds")
@@ -52,7 +52,7 @@ def checked(options: Options) -> Options:
         _check_interval("flush_interval_s", options.flush_interval_s)
     _check_interval("delivery_interval_s", options.delivery_interval_s)
     _check_interval("sync_interval_s", options.sync_interval_s)
-    return options
+    return msgspec.structs.replace(options, environment=environment, event_name=event_name)
 
 
 def chosen_sink(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -34,6 +35,39 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int | None
     event_id: str | None = None
     sources: tuple[Source, ...] = ()
+
+
+_QUANTITY_END: Final = 2**64
+"""One slot's count and one event's quantity fit into 64 bits; the sum of several slots may not."""
+
+
+def drafts(group: Group, stretches: Iterable[tuple[int, Source]]) -> Iterator[Draft]:
+    """Yield events that bill ``stretches`` of one group: one, unless its quantity were too large.
+
+    Args:
+        group: Who pays for what.
+        stretches: Timestamps of slots, and what to bill of them.
+    """
+    taken: list[tuple[int, Source]] = []
+    quantity = 0
+    for timestamp_ns, source in stretches:
+        size = source.end - source.start
+        if quantity + size >= _QUANTITY_END:
+            yield _draft(group, taken, quantity)
+            taken, quantity = [], 0
+        taken.append((timestamp_ns, source))
+        quantity += size
+    if taken:
+        yield _draft(group, taken, quantity)
+
+
+def _draft(group: Group, taken: list[tuple[int, Source]], quantity: int) -> Draft:
+    return Draft(
+        group=group,
+        timestamp_ns=min(timestamp_ns for timestamp_ns, _ in taken),
+        quantity=quantity,
+        sources=tuple(source for _, source in taken),
+    )
 
 
 class SpooledEvent(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 
 from streamgauge.core.errors import CorruptError
-from streamgauge.sdk.groups import Group, decode_group
+from streamgauge.sdk.groups import decode_group
 from streamgauge.sdk.page import (
     HEAD_BYTES,
     PREFIX,
@@ -21,11 +21,11 @@ from streamgauge.sdk.page import (
     TallyPage,
     is_unborn,
 )
-from streamgauge.sdk.records import Draft, Source
+from streamgauge.sdk.records import Source, drafts
 from streamgauge.sdk.spool import Billed, Spool
 
 _Window = tuple[bytes, int]
-_Stretch = tuple[SlotImage, Source]
+_Stretch = tuple[int, Source]
 
 
 def page_names(spool: Spool) -> list[str]:
@@ -47,7 +47,8 @@ def recover_tally(spool: Spool) -> list[str]:
     unbilled, damaged = _collect(pages, spool.billed)
     # Descriptors are under the seal of their slots, so whole ones are groups of this format.
     for (descriptor, _), stretches in unbilled.items():
-        spool.append(_draft(decode_group(descriptor), stretches))
+        for draft in drafts(decode_group(descriptor), stretches):
+            spool.append(draft)
     until = spool.sync()
     for page in pages:
         _advance(page)
@@ -70,7 +71,7 @@ def _collect(
                 damaged[page.name] = str(slot)
             elif source := _unbilled(page, slot, billed):
                 window = (slot.descriptor, slot.window_start_ns)
-                unbilled.setdefault(window, []).append((slot, source))
+                unbilled.setdefault(window, []).append((slot.timestamp_ns, source))
     return unbilled, damaged
 
 
@@ -109,15 +110,6 @@ def _unbilled(page: TallyPage, slot: SlotImage, billed: Billed) -> Source | None
     if slot.count <= start:
         return None
     return Source(page.page_id, slot.index, start, slot.count)
-
-
-def _draft(group: Group, stretches: list[_Stretch]) -> Draft:
-    return Draft(
-        group=group,
-        timestamp_ns=min(slot.timestamp_ns for slot, _ in stretches),
-        quantity=sum(source.end - source.start for _, source in stretches),
-        sources=tuple(source for _, source in stretches),
-    )
 
 
 def _advance(page: TallyPage) -> None:

@@ -40,7 +40,14 @@ class Runner:
     def flush(self, timeout_s: float) -> bool:
         """Return whether everything counted before the call was settled in time."""
         deadline_s = time.monotonic() + timeout_s
-        return self.engine.tick(cut_open=True) and self._settled(deadline_s)
+        if self.engine.tick(cut_open=True):
+            return self._settled(deadline_s)
+        # What the disk holds can be delivered, and then has room for the rest.
+        return (
+            self._settled(deadline_s)
+            and self.engine.tick(cut_open=True)
+            and self._settled(deadline_s)
+        )
 
     def close(self, timeout_s: float) -> bool:
         """Count no more, wait for the sink, and stop; return whether nothing is left.
@@ -57,7 +64,7 @@ class Runner:
         # A thread that is still at it keeps its spool, locked, until the process ends.
         if self.stopped:
             self.engine.close()
-        return self.engine.spool.idle
+        return self.engine.settled()
 
     def _settled(self, deadline_s: float) -> bool:
         spool = self.engine.spool
@@ -81,4 +88,6 @@ class Runner:
         self.engine.adopt()
         while (wait_s := self.engine.deliver()) == 0.0 and not self.engine.deliverer.stopped:
             pass
-        return self._options.delivery_interval_s if wait_s is None else wait_s
+        if wait_s is None:
+            return 0.0 if self.engine.adopter.more else self._options.delivery_interval_s
+        return wait_s

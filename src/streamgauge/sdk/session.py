@@ -202,6 +202,11 @@ class LockedStreamSession(StreamSession):
         with self._lock:
             return super().detach()
 
+    def forget(self) -> None:
+        """Start from zero, in a process that was forked; who held the lock may not exist here."""
+        self._lock = threading.RLock()
+        super().forget()
+
 
 def session_type() -> type[StreamSession]:
     """Return the kind of session that counts exactly on this interpreter."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -18,13 +20,22 @@ from streamgauge.core.limits import (
     DELIVERY_BYTES_MAX,
     SPOOL_BACKLOG_EVENTS_MAX,
     SPOOL_BYTES_MAX,
+    SPOOL_RESERVE_BYTES,
     SPOOL_SEGMENT_BYTES_MAX,
 )
 from streamgauge.sdk.dead_letters import DeadLetters
-from streamgauge.sdk.identity import Checkpoint, Identity, read_checkpoint, write_checkpoint
+from streamgauge.sdk.identity import (
+    RESERVE_NAME,
+    Checkpoint,
+    Identity,
+    read_checkpoint,
+    write_checkpoint,
+)
 from streamgauge.sdk.ledger import Ledger
 from streamgauge.sdk.outbox import Outbox
 from streamgauge.sdk.records import DeadLetter, Draft, SpooledEvent, decode_event, encode_record
+
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 Billed = dict[tuple[bytes, int], int]
 """The highest ``end`` of any event, by page id and slot."""
@@ -67,6 +78,8 @@ class Spool:
         self._clock = clock
         self._bytes_max = bytes_max
         self._backlog: deque[Draft] = deque()
+        self._closed = False
+        self._reserved = False
         self._deliverable = Position(0, 0)
         self._checkpoint = read_checkpoint(directory)
         self._number = self._checkpoint.delivered
@@ -95,25 +108,32 @@ class Spool:
         """Return whether no event waits."""
         return self.ledger.pending_events == 0
 
-    def accept(self, draft: Draft, *, closed: bool = False) -> str | None:
+    def accept(self, draft: Draft) -> str | None:
         """Take the event of a plain call; it survives the process when this returns.
 
         Returns:
             None, or why the event was turned away or is only in memory for now.
         """
         with self.changed:
-            self.ledger.plain_bytes += draft.quantity or 0
-            if closed or len(self._backlog) >= SPOOL_BACKLOG_EVENTS_MAX or self._full():
+            if self._closed or len(self._backlog) >= SPOOL_BACKLOG_EVENTS_MAX or self._full():
+                self.ledger.plain_bytes += draft.quantity or 0
                 self.ledger.turn_away(draft.quantity)
-                return "it is closed" if closed else "its spool is full"
-            self.ledger.enter(draft.quantity)
+                return "it is closed" if self._closed else "its spool is full"
+            trouble = None
             try:
-                self._write_backlog()
+                self.write_backlog()
                 self._write(draft)
             except OSError as error:
                 self._backlog.append(draft)
-                return f"the spool cannot be written, the event is in memory: {error}"
-            return None
+                trouble = f"the spool cannot be written, the event is in memory: {error}"
+            self.ledger.plain_bytes += draft.quantity or 0
+            self.ledger.enter(draft.quantity)
+            return trouble
+
+    def close_for_plain_calls(self) -> None:
+        """Turn away every further event of a plain call."""
+        with self.changed:
+            self._closed = True
 
     def append(self, draft: Draft) -> None:
         """Write an event to the journal; it survives the process when this returns.
@@ -127,14 +147,23 @@ class Spool:
             self._write(draft)
             self.ledger.enter(draft.quantity)
 
+    def write_backlog(self) -> None:
+        """Write the events that are in memory because the disk refused them.
+
+        Raises:
+            OSError: It still does.
+        """
+        with self.changed:
+            while self._backlog:
+                self._write(self._backlog[0])
+                self._backlog.popleft()
+
     def sync(self) -> Position:
-        """Put all events on disk and return the end of what is there; see ``release``.
+        """Put all written events on disk and return the end of what is there; see ``release``.
 
         Raises:
             OSError: The disk refuses; the next call tries again.
         """
-        with self.changed:
-            self._write_backlog()
         return self.journal.sync()
 
     def release(self, until: Position) -> None:
@@ -194,10 +223,26 @@ class Spool:
         if spent:
             self.before_trim()
         checkpoint = Checkpoint(delivered=self.delivered, sequence=self._delivered_sequence)
-        write_checkpoint(self.directory, checkpoint)
+        try:
+            write_checkpoint(self.directory, checkpoint)
+        except OSError as error:
+            if error.errno not in _DISK_FULL or not spent:
+                raise
+            # Without a checkpoint nothing may be removed, and the disk would stay full.
+            self.directory.remove(RESERVE_NAME)
+            self._reserved = False
+            write_checkpoint(self.directory, checkpoint)
         self._checkpoint = checkpoint
         for segment in spent:
             self.journal.remove(segment)
+        self.reserve()
+
+    def reserve(self) -> None:
+        """Hold the room on disk that a checkpoint needs when there is no other, if possible."""
+        if not self._reserved:
+            with contextlib.suppress(OSError):
+                self.directory.map(RESERVE_NAME, SPOOL_RESERVE_BYTES).close()
+                self._reserved = True
 
     def close(self) -> None:
         """Release the files and then the lock; what waits is adopted by another process."""
@@ -211,11 +256,6 @@ class Spool:
 
     def _full(self) -> bool:
         return self.journal.size_bytes() >= self._bytes_max
-
-    def _write_backlog(self) -> None:
-        while self._backlog:
-            self._write(self._backlog[0])
-            self._backlog.popleft()
 
     def _write(self, draft: Draft) -> None:
         number, sequence = self._number + 1, 0 if draft.event_id else self._sequence + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from pathlib import Path
@@ -26,7 +27,9 @@ from streamgauge.sdk.spool import Spool
 
 SPOOL_DIR_VARIABLE: Final = "STREAMGAUGE_SPOOL_DIR"
 WRITER_ID: Final = re.compile(r"[0-9a-f]{32}")
-_OURS: Final = re.compile(r"journal-[0-9]{16}\.seg|(?:checkpoint|spool\.json)(?:\.new)?|lock")
+_OURS: Final = re.compile(
+    r"journal-[0-9]{16}\.seg|(?:checkpoint|spool\.json)(?:\.new)?|reserve|lock"
+)
 _LAST_TO_LEAVE: Final = (CHECKPOINT_NAME, IDENTITY_NAME, LOCK_NAME)
 _REMAINS: Final = frozenset({LOCK_NAME, f"{IDENTITY_NAME}.new"})
 _ATTEMPTS: Final = 5
@@ -37,11 +40,19 @@ class ForeignSpoolError(ConfigurationError):
 
 
 def default_spool_dir(environ: dict[str, str] | os._Environ[str] = os.environ) -> Path:
-    """Return where spools are unless the caller says: by environment, else the user's state."""
+    """Return where spools are unless the caller says: by environment, else the user's state.
+
+    Raises:
+        FileNotFoundError: The user has no home directory.
+    """
     if given := environ.get(SPOOL_DIR_VARIABLE):
         return Path(given)
     state = environ.get("XDG_STATE_HOME", "")
-    home = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    try:
+        home = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    except RuntimeError:
+        hint = f"the user has no home directory; set {SPOOL_DIR_VARIABLE}"
+        raise FileNotFoundError(errno.ENOENT, hint) from None
     return home / "streamgauge" / "spool"
 
 
@@ -62,7 +73,9 @@ def create_spool(
             if lock is not None:
                 identity = write_identity(directory, writer_id, destination)
                 root.sync()
-                return Spool(directory, lock, identity, clock=clock, bytes_max=bytes_max)
+                spool = Spool(directory, lock, identity, clock=clock, bytes_max=bytes_max)
+                spool.reserve()
+                return spool
     raise OSError("no spool directory stays in place")
 
 

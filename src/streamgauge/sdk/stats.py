@@ -40,7 +40,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         open_bytes: Of it, counted in the tally and not yet in an event.
         spooled_bytes: Of it, in events that wait for the sink.
         acknowledged_bytes: Of it, in events that the sink has taken.
-        refused_bytes: Of it, in events that will never be taken; they are kept with their reason.
+        refused_bytes: Of it, never to be billed: in events that the sink refused, kept with their
+            reason, or counted after the end or while the spool was full.
         spooled_events: Events that wait for the sink.
         acknowledged_events: Events that the sink has taken.
         refused_events: Events that will never be taken.

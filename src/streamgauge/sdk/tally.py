@@ -100,6 +100,8 @@ class Tally:
         self._live: dict[TallyPage, int] = {}
         self._current: TallyPage | None = None
         self._in_memory: set[TallyPage] = set()
+        # While counts are in memory, the disk is asked again once after every sweep.
+        self._disk_untried = False
 
     @property
     def on_disk(self) -> bool:
@@ -110,6 +112,8 @@ class Tally:
         """Return a new slot; its descriptor and window are in its page before its first byte."""
         with self._lock:
             page = self._current
+            if page in self._in_memory and self._disk_untried:
+                page = self._next_page()
             index = page.put(window_start_ns, timestamp_ns, descriptor) if page else None
             if page is None or index is None:
                 page = self._next_page()
@@ -146,6 +150,7 @@ class Tally:
             OSError: The disk refuses.
         """
         with self._sync_lock:
+            self._disk_untried = True
             self.sync()
             with self._lock:
                 keep = None if closing else self._current
@@ -162,6 +167,10 @@ class Tally:
             page = TallyPage.create(self._directory, page_id, self._page_bytes)
         except OSError as error:
             self._on_trouble(f"no tally page on disk, counts are in memory for now: {error}")
+            if self._current in self._in_memory and self._disk_untried:
+                self._disk_untried = False
+                return self._current
+            self._disk_untried = False
             page = TallyPage.create(MemoryDirectory(), page_id, self._page_bytes)
             self._in_memory.add(page)
         self._current = page

@@ -27,6 +27,7 @@ _KEY_PREFIXES: Final = {
 }
 _INGEST_PATH: Final = "/events/ingest"
 _KEY_STATUSES: Final = (401, 403)
+_STATUSES_WITH_WORDS: Final = 300
 
 ApiKey = str | Callable[[], str]
 """A key, or a function that gives the current one; it is asked again when a key is not accepted."""
@@ -99,7 +100,8 @@ class DodoSink:
 
     def _post(self, body: bytes, key: str) -> Answer:
         headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        return self._transport.post(_INGEST_PATH, body, headers)
+        answer = self._transport.post(_INGEST_PATH, body, headers)
+        return answer if answer.status < _STATUSES_WITH_WORDS else _without(answer, key)
 
     def _current_key(self) -> str:
         self._key = None
@@ -130,6 +132,13 @@ def check_key(key: object, mode: str) -> str:
         if text.startswith(prefix) and key_mode != mode:
             raise InvalidInputError("api_key", f"{prefix}...", f"be a key of {mode}")
     return text
+
+
+def _without(answer: Answer, key: str) -> Answer:
+    """Return an answer whose words may be shown: some servers repeat the key they refuse."""
+    headers = {name: value.replace(key, "[key]") for name, value in answer.headers.items()}
+    body = answer.body.replace(key.encode(), b"[key]")
+    return Answer(status=answer.status, headers=headers, body=body)
 
 
 def _key_reader(api_key: ApiKey | None) -> Callable[[], str]:

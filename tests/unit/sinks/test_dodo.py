@@ -343,6 +343,12 @@ def test_the_key_is_in_no_log_and_no_error(
         with pytest.raises(Exception, match="answered") as caught:
             sink.deliver([event("a-0")])
         errors.append(str(caught.value))
+    repeats = b'{"message": "there is no key %s"}' % KEY.encode()
+    for status in (401, 400, 500, 302):
+        server.then(status, repeats, {"Location": f"/login?key={KEY}"})
+        with pytest.raises(Exception, match="answered") as caught:
+            sink.deliver([event("a-0")])
+        errors.append(str(caught.value))
     server.then_breaks_off("reset")
     sink.deliver([event("a-0")])
     assert KEY not in caplog.text
