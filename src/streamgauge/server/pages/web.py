@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import jinja2
 from starlette.requests import Request
@@ -164,10 +164,13 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _is_own(request: Request, session: Session, form: dict[str, str]) -> bool:
-    """Tell whether a POST came from a page of ours in this session."""
+    """Tell whether a POST came from a page of ours in this session.
+
+    Hosts are compared and schemes are not: a proxy that ends TLS speaks plain HTTP to us.
+    """
     origin = request.headers.get("origin")
-    own = f"{request.url.scheme}://{request.url.netloc}"
-    return session.allows(form.get("csrf", "")) and origin in {None, own}
+    from_here = origin is None or urlsplit(origin).netloc == request.url.netloc
+    return from_here and session.allows(form.get("csrf", ""))
 
 
 def _status(error: StreamgaugeError) -> int:
