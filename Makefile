@@ -6,6 +6,13 @@ BIN := $(VENV)/bin
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# uv does not read pip's settings; where pip needs a certificate or an index of its own, so does uv.
+ifneq ($(PIP_CERT),)
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+ifneq ($(PIP_INDEX_URL),)
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
 # pip asks rustc for its version, and rustup's rustc makes a directory at home to answer.
 export RUSTUP_HOME := $(CURDIR)/.cache/rustup
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from streamgauge import asgi, testing
 from streamgauge.cli.root import root
 from streamgauge.core import limits
 from streamgauge.server import config
+from streamgauge.server.ingest.pipeline import PipelineState
+from streamgauge.server.telemetry import metrics
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -182,3 +185,21 @@ def test_every_option_of_the_server_is_documented_with_its_default(tmp_path: Pat
         "stop_timeout_s": f"{loaded.stop_timeout_s:g}",
     }.items():
         assert re.search(rf"\| `{shown}` \| `\w+` \| `{value}` \|", page)
+
+
+def test_every_metric_of_the_server_is_documented_and_no_other() -> None:
+    state = PipelineState(
+        trouble=[],
+        damage=[],
+        counts=Counter(),
+        refused=Counter({"TOO_LARGE": 1}),
+        inserted_rows=0,
+        queued_bytes=0,
+        lag_s=0.0,
+        log_bytes=0,
+        known_runs=0,
+        known_foreign=0,
+    )
+    given = set(re.findall(r"^(streamgauge_\w+)", metrics(lambda: state)().decode(), re.MULTILINE))
+    page = text(ROOT / "docs/reference/configuration.md")
+    assert set(re.findall(r"^\| `(streamgauge_\w+)", page, re.MULTILINE)) == given

@@ -154,7 +154,7 @@ def test_the_first_screen_leads_to_an_invoice_over_what_curl_received(served: Re
     (served.home / "media").mkdir()
     (served.home / "media" / "film.mp4").write_bytes(secrets.token_bytes(FILM_BYTES))
     write_program(served, "app.py", block("README.md", "app.py"))
-    start, fetch, look = block("README.md", "look").strip().splitlines()
+    start, fetch, _pause, look = block("README.md", "look").strip().splitlines()
     command = start.removesuffix(" &").replace(APP_IN_TEXT.rpartition(":")[2], "0")
     with served.running(command, r"running on (http://127\.0\.0\.1:\d+)") as url:
         received = served.run(

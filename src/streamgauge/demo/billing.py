@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
 
+from streamgauge.core.clock import Clock, SystemClock, iso, utc
 from streamgauge.core.errors import UnavailableError
 from streamgauge.demo.api import Api
 from streamgauge.demo.audience import EVENT_NAME, TARIFFS, Tariff
@@ -44,9 +47,7 @@ class _Line(msgspec.Struct):
 
 
 class _Invoice(msgspec.Struct):
-    currency: str
     total: int
-    total_text: str
     lines: list[_Line]
 
 
@@ -65,11 +66,16 @@ class _Usage(msgspec.Struct):
 
 
 class Billing:
-    """Speaks to the billing server as any customer's code would: over HTTP, with a key."""
+    """Speaks to the billing server as any customer's code would: over HTTP, with a key.
 
-    def __init__(self, api: Api) -> None:
+    All that it asks is of the time since it was made, also when a month ends in it.
+    """
+
+    def __init__(self, api: Api, clock: Clock | None = None) -> None:
         self._api = api
+        self._clock = clock or SystemClock()
         self._meter_ids: list[str] = []
+        self._began = self._now()
 
     async def set_up(self) -> None:
         """Make one filtered meter per quality, and a plan that prices them for every customer."""
@@ -116,7 +122,8 @@ class Billing:
         """Return the bytes that all meters together have for each customer."""
         totals: dict[str, int] = {}
         for meter_id in self._meter_ids:
-            query = urlencode({"meter_id": meter_id, "group_by": "customer_id"})
+            window = {"start": iso(_minute(self._began)), "end": iso(_minute(self._now(), 1))}
+            query = urlencode({"meter_id": meter_id, "group_by": "customer_id", **window})
             for item in (await self._api.get(f"/v1/usage?{query}", _Usage)).items:
                 totals[item.customer_id] = totals.get(item.customer_id, 0) + int(item.quantity)
         return totals
@@ -140,17 +147,15 @@ class Billing:
         return found
 
     async def charge(self, customer_id: str) -> Charge:
-        """Return the invoice of a customer as it would be now."""
-        query = urlencode({"customer_id": customer_id})
-        found = await self._api.get(f"/v1/invoices/preview?{query}", _Invoices)
-        if len(found.items) != 1:
-            words = found.note or f"there are {len(found.items)} instead of one"
-            raise UnavailableError(f"no invoice for {customer_id}: {words}")
-        invoice = found.items[0]
+        """Return what a customer owes; its lines are those of one invoice, or of one a month."""
+        now = self._now()
+        months = {(at.year, at.month): at for at in (self._began, now)}.values()
+        invoices = [await self._invoice(customer_id, at) for at in months]
+        total = sum(invoice.total for invoice in invoices)
         return Charge(
-            currency=invoice.currency,
-            total=invoice.total,
-            total_text=invoice.total_text,
+            currency=CURRENCY,
+            total=total,
+            total_text=f"{total / Decimal(CENTS):.2f} {CURRENCY}",
             lines=tuple(
                 ChargeLine(
                     title=line.title,
@@ -158,6 +163,22 @@ class Billing:
                     amount=line.amount,
                     explanation=line.explanation,
                 )
+                for invoice in invoices
                 for line in invoice.lines
             ),
         )
+
+    async def _invoice(self, customer_id: str, at: datetime) -> _Invoice:
+        query = urlencode({"customer_id": customer_id, "at": iso(at)})
+        found = await self._api.get(f"/v1/invoices/preview?{query}", _Invoices)
+        if len(found.items) != 1:
+            words = found.note or f"there are {len(found.items)} instead of one"
+            raise UnavailableError(f"no invoice for {customer_id}: {words}")
+        return found.items[0]
+
+    def _now(self) -> datetime:
+        return utc(self._clock.time_ns())
+
+
+def _minute(at: datetime, more: int = 0) -> datetime:
+    return at.replace(second=0, microsecond=0) + timedelta(minutes=more)

@@ -71,8 +71,11 @@ def table(report: Report) -> Table:
 def show(report: Report, console: Console) -> None:
     """Print the findings for people."""
     console.print(table(report))
+    for line in cost_of_the_crash(report):
+        console.print(line, highlight=False)
+    console.print()
     console.print(charges(report))
-    for line in explanation(report):
+    for line in how_it_knows(report):
         console.print(line, highlight=False)
 
 
@@ -94,9 +97,9 @@ def charges(report: Report) -> Table:
     return made
 
 
-def explanation(report: Report) -> list[str]:
-    """Return what the SIGKILL cost, and how the demo knows."""
-    crash, limits = report.crash, report.limits
+def cost_of_the_crash(report: Report) -> list[str]:
+    """Return what the SIGKILL cost."""
+    crash = report.crash
     cut = [part for row in report.rows for part in row.held if part.received_at_death is not None]
     whole = sum(1 for part in cut if part.bytes_max == 0)
     return [
@@ -112,7 +115,17 @@ def explanation(report: Report) -> list[str]:
             f"{crash.ledger.recovered_bytes:,} bytes were left in the dead process's tally and "
             "spool; its successor found and delivered them."
         ),
-        "",
+    ]
+
+
+def how_it_knows(report: Report) -> list[str]:
+    """Return how the demo knows its figures."""
+    crash, limits = report.crash, report.limits
+    return [
+        (
+            "The column += len(chunk) is what an application would have billed that adds up its "
+            "chunks and notes the sum when a response ends."
+        ),
         (
             "How the demo knows: every player has a relay of its own, which parses what arrives on "
             "its sockets and asks no meter."

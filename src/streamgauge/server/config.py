@@ -86,7 +86,7 @@ def load(
                 _put(tree, path, value)
                 sources[path] = source
     if "data_dir" not in tree:
-        raise ConfigurationError("data_dir is not given; it must name a directory")
+        raise ConfigurationError("data_dir is not given (--data-dir DIR); it must name a directory")
     try:
         return msgspec.convert(tree, Config, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
+def browser(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     arguments = [
         "--no-sandbox",
         "--disable-gpu",
@@ -67,7 +68,12 @@ def browser(chromium_path: str) -> Iterator[Browser]:
         "--disable-sync",
         "--no-first-run",
     ]
+    # Chromium writes crash reports and settings at home, and a test run touches nothing there.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    home = {**kept, "HOME": str(tmp_path_factory.mktemp("home"))}
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium_path, args=arguments)
+        started = playwright.chromium.launch(
+            executable_path=chromium_path, args=arguments, env=home
+        )
         yield started
         started.close()

@@ -145,6 +145,15 @@ def test_a_refused_meter_is_shown_with_its_reason(browser: Browser, server: Serv
     expect(page.get_by_label("Event name")).to_have_value("kept")
 
 
+def test_a_customer_that_nothing_knows_is_told_from_one_that_nothing_bills(
+    browser: Browser, server: Server
+) -> None:
+    page = browser.new_context().new_page()
+    page.goto(server.link())
+    page.goto(f"{server.url}/app/invoices?customer_id=nobody")
+    expect(page.locator("main")).to_contain_text("Nothing knows nobody")
+
+
 def test_pages_carry_a_policy_without_inline_script(server: Server) -> None:
     address = urlsplit(server.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port)

@@ -87,8 +87,9 @@ def test_a_destination_that_refuses_the_key_leaves_everything_kept(
 ) -> None:
     monkeypatch.setenv("DODO_PAYMENTS_API_KEY", "sg_test_wrong")
     at = ("--spool-dir", str(left_behind))
-    assert run(["spool", "drain", "--mode", "test_mode", "--url", server.url, *at]) == 5
+    assert run(["spool", "drain", "--mode", "test_mode", "--url", server.url, *at]) == 4
     printed = capsys.readouterr().err
+    assert "DODO_PAYMENTS_API_KEY" in printed
     assert "kept on disk" in printed
     assert "sg_test_wrong" not in printed
     assert printed.count("\n") == 1

@@ -43,6 +43,19 @@ def test_a_damaged_file_is_refused_and_left_alone(
     assert path.read_bytes() == damaged
 
 
+def test_a_file_whose_first_page_alone_is_whole_is_refused(catalog: Catalog, path: Path) -> None:
+    catalog.close()
+    path.write_bytes(path.read_bytes()[:4096].ljust(path.stat().st_size, b"\xff"))
+    with pytest.raises(ConfigurationError, match="cannot be read as a catalog"):
+        Catalog(path)
+
+
+def test_a_directory_in_place_of_the_file_is_refused(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be read as a catalog"):
+        Catalog(path)
+
+
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     database = Database(path)
     broken = Migration("broken", ("CREATE TABLE half (a TEXT)", "CREATE TABLE half (a TEXT)"))

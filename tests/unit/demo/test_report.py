@@ -86,7 +86,15 @@ def test_who_hangs_up_is_named_not_yet_exact(report: Report) -> None:
     assert gaps.split()[3:] == ["+3,040,827", "+3,040,827"]
 
 
-def test_the_cost_of_the_crash_stands_beneath(report: Report) -> None:
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_cost_of_the_crash_stands_right_beneath_the_table(report: Report, width: int) -> None:
+    lines = [line for line in printed(report, width) if line]
+    (last_row,) = [at for at, line in enumerate(lines) if line.startswith("not yet exact ")]
+    assert lines[last_row + 1] == "The SIGKILL cost 0 counted bytes lost, 0 billed twice."
+    assert lines.index("The charges, line by line") > last_row + 1
+
+
+def test_the_cost_of_the_crash_and_the_reasons_to_believe_it_are_told(report: Report) -> None:
     text = " ".join(printed(report, width=2_000))
     assert "0 counted bytes lost, 0 billed twice" in text
     assert "It found 1 responses on their way. The kernel delivered 0 of them whole" in text

@@ -32,12 +32,17 @@ class Database:
         path.touch(mode=0o600)
         self._engine = _engine(path)
         self._watch_lock = threading.Lock()
-        self._watch = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        with self._said_by_sqlite():
+            self._watch = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a connection whose reads are of one instant."""
-        with self._engine.connect() as connection:
+        """Give a connection whose reads are of one instant.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+        """
+        with self._said_by_sqlite(), self._engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -45,10 +50,11 @@ class Database:
         """Give a connection whose changes are all kept, on disk, or none of them.
 
         Raises:
+            ConfigurationError: The file is damaged.
             UnavailableError: Another writer holds the file too long, or it cannot be written.
         """
         try:
-            with self._engine.connect() as plain:
+            with self._said_by_sqlite(), self._engine.connect() as plain:
                 connection = plain.execution_options(immediate=True)
                 with connection.begin():
                     yield connection
@@ -64,10 +70,8 @@ class Database:
         try:
             with self.read() as connection:
                 connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
-        except (sqlite3.DatabaseError, DatabaseError) as error:
-            raise ConfigurationError(
-                f"{self.path} cannot be read as a catalog: {error.__cause__ or error}"
-            ) from error
+        except OperationalError as error:
+            raise self._unreadable(error) from error
 
     def change_stamp(self) -> int:
         """Return a number that differs after any commit, of this process or another."""
@@ -80,6 +84,24 @@ class Database:
         with self._watch_lock:
             self._watch.close()
         self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _said_by_sqlite(self) -> Iterator[None]:
+        """Say of a file that SQLite finds damaged, wherever it does, which one it is."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        except DatabaseError as error:
+            # Its subclasses tell of rules that a row breaks, and of locks.
+            if type(error) is not DatabaseError:
+                raise
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.path} cannot be read as a catalog: {error.__cause__ or error}"
+        )
 
 
 def _engine(path: Path) -> Engine:
