@@ -21,6 +21,7 @@ from streamgauge.core.errors import ConfigurationError, UnauthorizedError, Unava
 from streamgauge.core.events import MODES
 
 SOCKET_NAME: Final = "admin.sock"
+ADDRESS_NAME: Final = "server.url"
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 URL_VARIABLE: Final = "STREAMGAUGE_URL"
 KEY_VARIABLES: Final = ("STREAMGAUGE_API_KEY", "DODO_PAYMENTS_API_KEY")

@@ -95,6 +95,7 @@ def _foot(invoice: Tree) -> Iterator[tuple[str, str]]:
         yield "Note", note
     for late in invoice["unbilled_late"]:
         amount = format_money(late["amount"], invoice["currency"])
-        more = f"{late['events']:,} events, {quantity(late['units'], '')} more"
+        events = "1 event" if late["events"] == 1 else f"{late['events']:,} events"
+        more = f"{events}, {quantity(late['units'], '')} more"
         text = f"{more}: came after the cut, on no invoice; would cost {amount}"
         yield f"Late on line {late['line']}", text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamgauge.cli.client import Client
-from streamgauge.cli.connection import DEFAULT_URL, SOCKET_NAME, URL_VARIABLE, is_loopback
+from streamgauge.cli.connection import ADDRESS_NAME, SOCKET_NAME, is_loopback
 from streamgauge.cli.data_dir import data_dir_option
 from streamgauge.cli.extras import extra
 from streamgauge.cli.output import hint
@@ -56,14 +56,14 @@ def serve(data_dir: Path | None, host: str | None, port: int | None, config: Pat
 
 @click.command("sign-in")
 @data_dir_option
-@click.option("--url", metavar="URL", help=f"The server; else {URL_VARIABLE}, else {DEFAULT_URL}.")
+@click.option("--url", metavar="URL", help="Where the browser finds the server; else its address.")
 def sign_in(data_dir: Path, url: str | None) -> None:
     """Print a link to the server's pages.
 
     It signs a browser in, once, within ten minutes.
     """
     path = link_path(data_dir / SOCKET_NAME)
-    click.echo((url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/") + path)
+    click.echo((url or (data_dir / ADDRESS_NAME).read_text().strip()).rstrip("/") + path)
 
 
 def link_path(admin_socket: Path) -> str:
@@ -82,7 +82,7 @@ async def _announce(ready: Ready) -> None:
     if sys.stderr.isatty():
         try:
             path = await asyncio.to_thread(link_path, ready.admin_socket)
-            hint(f"Pages, once, within ten minutes: {_browsable(ready)}{path}")
+            hint(f"Pages, once, within ten minutes: {ready.local_url}{path}")
         except StreamgaugeError as error:
             hint(f"No link to the pages: {error}")
     if not is_loopback(ready.host):
@@ -90,9 +90,3 @@ async def _announce(ready: Ready) -> None:
             f"Warning: {ready.host} is reached from other machines, and keys travel unencrypted; "
             "put a proxy that speaks TLS in front."
         )
-
-
-def _browsable(ready: Ready) -> str:
-    """Return the address a browser on this machine can open; it cannot open "every address"."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(ready.host)  # noqa: S104 - names them
-    return ready.url if here is None else f"http://{here}:{ready.port}"

@@ -62,6 +62,8 @@ def inspect_spools(spool_dir: Path) -> Iterator[SpoolReport]:
     for name in root.names():
         try:
             yield _report(root.child(name), name)
+        except (FileNotFoundError, NotADirectoryError):
+            yield SpoolReport(name=name, problems=("it is no spool",))
         except (StreamgaugeError, OSError) as error:
             yield SpoolReport(name=name, problems=(str(error),))
 

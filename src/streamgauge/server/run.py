@@ -27,6 +27,8 @@ from streamgauge.server.telemetry import configure_logging
 _log = logging.getLogger("streamgauge.server")
 
 ADMIN_SOCKET: Final = "admin.sock"
+ADDRESS: Final = "server.url"
+"""Holds the base URL while a server runs, for whoever has the directory but not the port."""
 _SOCKET_PATH_BYTES_MAX: Final = 100
 _BACKLOG: Final = 2_048
 _KEEP_ALIVE_S: Final = 75
@@ -52,6 +54,12 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
         """Return the base URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def local_url(self) -> str:
+        """Return the base URL for this machine, which cannot open "every address"."""
+        here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104 - names them
+        return self.url if here is None else f"http://{here}:{self.port}"
 
 
 AppFactory = Callable[[RunningParts], ASGIApp]
@@ -117,16 +125,18 @@ async def serve_async(
 ) -> None:
     """Do what ``serve`` does, on the running loop; signals are taken on the main thread only."""
     stopping = asyncio.Event()
-    with _signals(stopping), contextlib.ExitStack() as sockets:
+    with _signals(stopping), contextlib.ExitStack() as held:
+        # Before the parts, which take their time: an address that is taken is told at once.
+        tcp = held.enter_context(_tcp_socket(config))
         opened = await asyncio.to_thread(Opened, config)
         try:
             app = app_factory(opened.parts)
-            tcp = sockets.enter_context(_tcp_socket(config))
             path = config.data_dir.absolute() / ADMIN_SOCKET
-            unix = sockets.enter_context(_unix_socket(path))
+            unix = held.enter_context(_unix_socket(path))
             opened.start()
             host, port = tcp.getsockname()[:2]
             ready = Ready(host=host, port=port, admin_socket=path, parts=opened.parts)
+            held.enter_context(_address(path.with_name(ADDRESS), ready.local_url))
             if stop is not None:
                 stop(stopping)
             await _serve_both(config, app, (tcp, unix), stopping, on_ready, ready)
@@ -168,6 +178,7 @@ def _server(config: Config, app: ASGIApp) -> _Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, int(config.stop_timeout_s)),
         )
@@ -200,12 +211,22 @@ def _tcp_socket(config: Config) -> Iterator[socket.socket]:
         with contextlib.closing(socket.socket(family, kind, protocol)) as bound:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
-            bound.listen(_BACKLOG)
+            # uvicorn listens, once there is somebody to answer.
             yield bound
     except OSError as error:
         raise ConfigurationError(
-            f"listen.host {host!r} and listen.port {port} cannot be used: {error}"
+            f"listen.host {host!r} and listen.port {port} (--host, --port) cannot be used: {error}"
         ) from error
+
+
+@contextlib.contextmanager
+def _address(path: Path, url: str) -> Iterator[None]:
+    """Keep the address where the operator's commands find it, as long as somebody answers."""
+    path.write_text(f"{url}\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

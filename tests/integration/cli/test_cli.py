@@ -234,7 +234,7 @@ def test_a_finalised_invoice_is_listed_and_explained(
     operator.post("events", "ingest", body={"events": [late]})
     # Lines end where the terminal does.
     text = " ".join(output_of(capsys, "invoices", "explain", invoice["id"], *at).split())
-    assert "1 events, 7 more: came after the cut, on no invoice; would cost 0.07 GBP" in unwrapped(
+    assert "1 event, 7 more: came after the cut, on no invoice; would cost 0.07 GBP" in unwrapped(
         text
     )
     arguments = ("invoices", "explain", invoice["id"], "--line", "1", "--late")
@@ -342,7 +342,9 @@ def test_a_tail_follows_until_ctrl_c(server: Any, operator: Client) -> None:
 def test_a_sign_in_link_opens_the_pages_once(
     server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at = ("--data-dir", str(server.data_dir), "--url", server.url)
+    at = ("--data-dir", str(server.data_dir))
+    elsewhere = output_of(capsys, "sign-in", *at, "--url", "https://billing.example/").strip()
+    assert elsewhere.startswith("https://billing.example/app/sign-in?token=")
     link = output_of(capsys, "sign-in", *at).strip()
     assert link.startswith(f"{server.url}/app/sign-in?token=")
     with urlopen(link, timeout=30) as answer:
