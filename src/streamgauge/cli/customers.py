@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from streamgauge.cli.client import Client
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.connection import asks_server
-from streamgauge.cli.output import Column, Format, Kind, emit_one, emit_rows, output_option
+from streamgauge.cli.output import Format, emit_one, emit_rows, output_option
 from streamgauge.cli.progress import waiting
 
 _COLUMNS = (

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from streamgauge.cli.columns import Column
 from streamgauge.cli.data_dir import DATA_DIR_VARIABLE
 from streamgauge.cli.disk_checks import directory_findings
 from streamgauge.cli.failures import ChecksFailedError
 from streamgauge.cli.findings import Finding, Verdict
 from streamgauge.cli.host_checks import host_findings
-from streamgauge.cli.output import Column, Format, Row, emit_rows, output_option
+from streamgauge.cli.output import Format, Row, emit_rows, output_option
 from streamgauge.cli.progress import waiting
 from streamgauge.cli.server_checks import server_findings
 from streamgauge.cli.spool_checks import spool_findings

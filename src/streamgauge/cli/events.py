@@ -9,10 +9,11 @@ from itertools import islice
 import click
 
 from streamgauge.cli.client import Client, Tree
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.connection import asks_server
 from streamgauge.cli.exact_json import one_line
 from streamgauge.cli.lookup import find_meter
-from streamgauge.cli.output import Column, Format, Kind, emit_rows, output_option
+from streamgauge.cli.output import Format, emit_rows, output_option
 from streamgauge.cli.progress import waiting
 from streamgauge.cli.tail import Tail
 from streamgauge.cli.times import INSTANT

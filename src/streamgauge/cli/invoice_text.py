@@ -8,14 +8,8 @@ from fractions import Fraction
 import click
 
 from streamgauge.cli.client import Tree
-from streamgauge.cli.output import (
-    Column,
-    Kind,
-    emit_fields,
-    emit_table,
-    instant,
-    quantity,
-)
+from streamgauge.cli.columns import Column, Kind
+from streamgauge.cli.output import emit_fields, emit_table, instant, quantity
 from streamgauge.server.rating.money import exact_text, format_money, places
 
 _COLUMNS = (

@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from streamgauge.cli.client import Client, Tree
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.connection import asks_server
 from streamgauge.cli.exact_json import with_exact_numbers
 from streamgauge.cli.invoice_text import print_invoice
 from streamgauge.cli.line_events import events_of_line, the_line
 from streamgauge.cli.output import (
-    Column,
     Format,
-    Kind,
     emit_csv,
     emit_json,
     emit_rows,

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.data_dir import catalog_of, data_dir_option
-from streamgauge.cli.output import Column, Format, Kind, emit_one, emit_rows, hint, output_option
+from streamgauge.cli.output import Format, emit_one, emit_rows, hint, output_option
 from streamgauge.core.events import MODES
 
 _COLUMNS = (

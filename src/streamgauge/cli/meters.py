@@ -8,13 +8,12 @@ import click
 
 from streamgauge.cli import dodo
 from streamgauge.cli.client import Client, Tree
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.conditions import parse_filter
 from streamgauge.cli.connection import asks_server
 from streamgauge.cli.lookup import find_meter
 from streamgauge.cli.output import (
-    Column,
     Format,
-    Kind,
     emit_fields,
     emit_json,
     emit_one,

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 import click
-import msgspec
 
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.exact_json import exact_json, one_line
 from streamgauge.core.units import format_bytes
 
@@ -24,29 +24,6 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
-
-
-class Kind(StrEnum):
-    """What a column holds, as far as a table shows it in a way of its own."""
-
-    TEXT = "text"
-    FIGURE = "figure"
-    QUANTITY = "quantity"
-    INSTANT = "instant"
-
-
-class Column(msgspec.Struct, frozen=True):
-    """A column of a table and of CSV.
-
-    Attributes:
-        key: Where the value stands in a row; a dot leads into an object.
-        title: Heading of the table; CSV has the key.
-        kind: What it holds; a quantity gets its size in bytes beside it.
-    """
-
-    key: str
-    title: str
-    kind: Kind = Kind.TEXT
 
 
 def output_option(function: Callable[..., None]) -> Callable[..., None]:

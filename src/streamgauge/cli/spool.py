@@ -6,16 +6,9 @@ from pathlib import Path
 
 import click
 
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.failures import ChecksFailedError
-from streamgauge.cli.output import (
-    Column,
-    Format,
-    Kind,
-    emit_rows,
-    hint,
-    output_option,
-    quantity,
-)
+from streamgauge.cli.output import Format, emit_rows, hint, output_option, quantity
 from streamgauge.cli.progress import waiting
 from streamgauge.cli.spool_delivery import deliver
 from streamgauge.cli.spool_rows import refused_row, reports, status_row, verify_row

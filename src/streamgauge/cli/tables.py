@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.failures import visible
-from streamgauge.cli.output import Column, Kind
 
 # A pipe has no width; a table in it must not be cut.
 _PIPE_COLUMNS: Final = 240

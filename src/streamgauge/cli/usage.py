@@ -7,13 +7,12 @@ from datetime import datetime
 import click
 
 from streamgauge.cli.client import Client, Tree
+from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.connection import asks_server
 from streamgauge.cli.exact_json import with_exact_numbers
 from streamgauge.cli.lookup import find_meter
 from streamgauge.cli.output import (
-    Column,
     Format,
-    Kind,
     emit_json,
     emit_rows,
     hint,

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from streamgauge.cli.output import Column, Format, Kind, emit_one, emit_rows, quantity
+from streamgauge.cli.columns import Column, Kind
+from streamgauge.cli.output import Format, emit_one, emit_rows, quantity
 
 COLUMNS = (
     Column("id", "id"),

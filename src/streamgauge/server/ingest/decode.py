@@ -1,43 +1,32 @@
 """A body of ``POST /events/ingest`` to checked rows.
 
 The fast path decodes and checks a whole batch and stops at the first fault; ``refusals`` then goes
-through the same bytes again and lists every fault. Rules live in one place for both: the functions
-here and in ``core``. Only a timestamp ahead of our clock is no fault yet: a known id is a duplicate
+through the same bytes again and lists every fault. Rules live in one place for both: ``rules`` and
+``core``. Only a timestamp ahead of our clock is no fault yet: a known id is a duplicate
 before any rule that depends on time.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
 
-from streamgauge.core.clock import iso, utc
 from streamgauge.core.errors import InvalidInputError
 from streamgauge.core.events import check_text_id
-from streamgauge.core.limits import (
-    BATCH_EVENTS_MAX,
-    EPOCH_EARLIEST_S,
-    FUTURE_S_MAX,
-    METADATA_PAIRS_MAX,
-)
+from streamgauge.core.limits import METADATA_PAIRS_MAX
 from streamgauge.core.metadata import canonical_raw, check_key, is_plain
 from streamgauge.server.ingest.errors import BatchRefusedError, EventError, MalformedBodyError
+from streamgauge.server.ingest.refusals import refusals
 from streamgauge.server.ingest.rows import Row
-
-EARLIEST: Final = utc(EPOCH_EARLIEST_S * 1_000_000_000)
-_AHEAD_MAX: Final = timedelta(seconds=FUTURE_S_MAX)
-
-
-class WireEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """An event as it is sent."""
-
-    event_id: str
-    customer_id: str
-    event_name: str
-    timestamp: datetime | None = None
-    metadata: dict[str, msgspec.Raw] | None = None
+from streamgauge.server.ingest.rules import (
+    WireEvent,
+    ahead_error,
+    check_count,
+    check_text,
+    check_timestamp,
+)
 
 
 class WireBody(msgspec.Struct, frozen=True):
@@ -88,54 +77,6 @@ def decode(body: bytes, scope: Scope, received_at: datetime) -> Batch:
         return _check(events, scope, received_at)
     except InvalidInputError as error:
         raise _refused(body, received_at, error) from error
-
-
-def check_text(body: bytes) -> None:
-    """Check that ``body`` is UTF-8.
-
-    Raises:
-        MalformedBodyError: It is not.
-    """
-    if body.isascii():
-        return
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedBodyError(f"the body is not UTF-8: {error.reason}") from None
-
-
-def check_count(count: int) -> None:
-    """Check how many events one request brings.
-
-    Raises:
-        InvalidInputError: None, or too many.
-    """
-    if not 1 <= count <= BATCH_EVENTS_MAX:
-        raise InvalidInputError("events", count, f"be 1 to {BATCH_EVENTS_MAX} events")
-
-
-def check_timestamp(at: datetime) -> datetime:
-    """Return ``at`` in UTC, which a text without an offset already is.
-
-    Raises:
-        InvalidInputError: Before 2015, or after the calendar's end.
-    """
-    aware = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    if aware < EARLIEST:
-        raise InvalidInputError("timestamp", at.isoformat(), f"not be before {iso(EARLIEST)}")
-    try:
-        return aware.astimezone(UTC)
-    except OverflowError:
-        raise InvalidInputError("timestamp", at.isoformat(), "have a date in UTC") from None
-
-
-def ahead_error(index: int, event_id: str, at: datetime, now: datetime) -> EventError | None:
-    """Return the fault of a timestamp ahead of our clock, None if it is not ahead."""
-    if at - now <= _AHEAD_MAX:
-        return None
-    rule = f"be at most {FUTURE_S_MAX} s ahead of the server's time, {iso(now)}"
-    reason = str(InvalidInputError("timestamp", iso(at), rule))
-    return EventError(index=index, event_id=event_id, field="timestamp", reason=reason)
 
 
 def check_metadata(given: dict[str, msgspec.Raw] | None, checked_keys: set[str]) -> dict[str, str]:
@@ -193,9 +134,6 @@ def _check(events: list[WireEvent], scope: Scope, now: datetime) -> Batch:
 
 
 def _refused(body: bytes, now: datetime, first: Exception) -> Exception:
-    # Imported late: the second pass is for refusals alone and uses the rules above.
-    from streamgauge.server.ingest.refusals import refusals  # noqa: PLC0415
-
     errors = refusals(body, now)
     if not errors:
         # Of a field that stands twice, the first pass reads both and the second only the last.

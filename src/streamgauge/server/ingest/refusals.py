@@ -12,13 +12,13 @@ from streamgauge.core.errors import InvalidInputError, shown
 from streamgauge.core.events import check_text_id
 from streamgauge.core.limits import METADATA_PAIRS_MAX
 from streamgauge.core.metadata import canonical_raw, check_key
-from streamgauge.server.ingest.decode import (
+from streamgauge.server.ingest.errors import EventError, MalformedBodyError
+from streamgauge.server.ingest.rules import (
     WireEvent,
     ahead_error,
     check_count,
     check_timestamp,
 )
-from streamgauge.server.ingest.errors import EventError, MalformedBodyError
 
 _Fields = dict[str, msgspec.Raw]
 _TEXTS: Final = ("event_id", "customer_id", "event_name")
