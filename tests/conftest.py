@@ -15,6 +15,8 @@ import pytest
 from hypothesis import settings
 
 NODE_PACKAGES = Path(__file__).parent / "compat" / "node"
+MARKERS = ("node", "browser", "curl", "netns", "nginx", "mosquitto", "postgresql")
+POSTGRESQL_PROGRAMS = Path("/usr/lib/postgresql")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 # Machines differ, and no test asserts a duration; a failure prints how to see it again.
@@ -43,7 +45,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that lacks its program, or fail it where STREAMGAUGE_REQUIRE names the marker."""
     required = os.environ.get("STREAMGAUGE_REQUIRE", "").split(",")
-    for marker in ("node", "browser", "curl"):
+    for marker in MARKERS:
         reason = item.get_closest_marker(marker) and missing(marker)
         if reason and marker in required:
             pytest.fail(f"required here: {reason}", pytrace=False)
@@ -54,15 +56,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @cache
 def missing(marker: str) -> str | None:
     """Return why tests of ``marker`` cannot run here, with the command that helps, or None."""
-    if marker == "browser":
-        return None if chromium() else "Chromium is missing: apt-get install chromium"
-    if marker == "curl":
-        return None if shutil.which("curl") else "curl is missing: apt-get install curl"
-    if shutil.which("node") is None:
-        return "Node.js is missing: apt-get install nodejs npm"
-    if not (NODE_PACKAGES / "node_modules" / "dodopayments").is_dir():
-        return "the npm packages are missing: npm ci --prefix tests/compat/node"
-    return None
+    special = {
+        "browser": _missing_browser,
+        "netns": _missing_namespaces,
+        "node": _missing_node,
+        "postgresql": _missing_postgresql,
+    }
+    return special[marker]() if marker in special else _missing_program(marker)
 
 
 def chromium() -> str | None:
@@ -76,6 +76,38 @@ def chromium_path() -> str:
     path = chromium()
     assert path is not None, "the browser marker skips where it is missing"
     return path
+
+
+def _missing_browser() -> str | None:
+    return None if chromium() else "Chromium is missing: apt-get install chromium"
+
+
+def _missing_namespaces() -> str | None:
+    if os.geteuid() != 0:
+        return "only root may make network namespaces"
+    return _missing_program("ip", "nft", "tcpdump")
+
+
+def _missing_node() -> str | None:
+    if shutil.which("node") is None:
+        return "Node.js is missing: apt-get install nodejs npm"
+    if not (NODE_PACKAGES / "node_modules" / "dodopayments").is_dir():
+        return "the npm packages are missing: npm ci --prefix tests/compat/node"
+    return None
+
+
+def _missing_postgresql() -> str | None:
+    found = next(POSTGRESQL_PROGRAMS.glob("*/bin/initdb"), None) or shutil.which("initdb")
+    return None if found else "PostgreSQL is missing: apt-get install postgresql"
+
+
+def _missing_program(*programs: str) -> str | None:
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    for program in programs:
+        if shutil.which(program, path=path) is None:
+            package = {"ip": "iproute2", "nft": "nftables"}.get(program, program)
+            return f"{program} is missing: apt-get install {package}"
+    return None
 
 
 def _version(package: str) -> str:
