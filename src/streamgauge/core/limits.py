@@ -103,6 +103,10 @@ CLI_ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 TALLY_PAGE_BYTES: Final = 1024 * 1024
 # Of one call: exact in every JSON parser that its event may meet, and far above any chunk.
 QUANTITY_BYTES_MAX: Final = 2**53 - 1
+# Groups of customer and metadata with an open window: twice the streams that one process holds.
+# Beyond, the oldest windows end early, so many at a time that no chunk waits a millisecond for it.
+OPEN_GROUPS_MAX: Final = 200_000
+GROUPS_CLOSED_AT_ONCE: Final = 256
 # Small enough to be read whole for a batch, large enough to be removed seldom.
 SPOOL_SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 # A checkpoint takes one block; the others are for what threads write at the same instant.

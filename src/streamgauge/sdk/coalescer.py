@@ -6,11 +6,13 @@ sync the journal, advance the slots' base, and only then let the deliverer have 
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 from collections import deque
 
 from streamgauge.core.clock import Clock, window_start_ns
+from streamgauge.core.limits import GROUPS_CLOSED_AT_ONCE, OPEN_GROUPS_MAX
 from streamgauge.sdk.groups import Group
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.records import Draft, drafts
@@ -181,6 +183,8 @@ class Coalescer:
         bucket = self._open.get((start_ns, descriptor))
         if bucket is not None and bucket.idle:
             return bucket.idle.pop()
+        if bucket is None and len(self._open) >= OPEN_GROUPS_MAX:
+            self._close_early()
         slot = self._tally.open_slot(start_ns, start_ns if goes_on else now_ns, descriptor)
         if bucket is None:
             bucket = self._open[start_ns, descriptor] = Bucket(group)
@@ -207,11 +211,25 @@ class Coalescer:
             over = [key for key in self._open if self.closed or key[0] != start_ns]
         for key in over:
             with self._lock:
-                # In one of the two at every instant: a fork may come at any.
-                bucket = self._open[key]
-                bucket.close()
-                self._closing.append(bucket)
-                del self._open[key]
+                self._close_window(key)
+
+    def _close_early(self) -> None:
+        """Close the windows that are open longest, when there are too many groups at once."""
+        oldest = list(itertools.islice(self._open, GROUPS_CLOSED_AT_ONCE))
+        for key in oldest:
+            self._close_window(key)
+        self._notices.tell(
+            "groups",
+            f"more than {OPEN_GROUPS_MAX} groups of customer and metadata are open: windows "
+            "close early, so there are more events; is there a careless metadata key?",
+        )
+
+    def _close_window(self, key: tuple[int, bytes]) -> None:
+        # In one of the two at every instant: a fork may come at any.
+        bucket = self._open[key]
+        bucket.close()
+        self._closing.append(bucket)
+        del self._open[key]
 
     def _spool_bucket(self, bucket: Bucket) -> None:
         with self._lock:
