@@ -10,6 +10,7 @@ import itertools
 import threading
 import weakref
 from collections import deque
+from collections.abc import Iterator
 
 from streamgauge.core.clock import Clock, window_start_ns
 from streamgauge.core.limits import GROUPS_CLOSED_AT_ONCE, OPEN_GROUPS_MAX
@@ -18,7 +19,7 @@ from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.records import Draft, drafts
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.spool import Spool
-from streamgauge.sdk.tally import Slot, Tally, nobody
+from streamgauge.sdk.tally import Proof, Slot, Tally, nobody
 
 
 class Bucket:
@@ -29,8 +30,15 @@ class Bucket:
     def __init__(self, group: Group) -> None:
         self.group = group
         self.slots: list[Slot] = []
-        self.idle: list[Slot] = []
+        self.idle: dict[str, list[Slot]] = {}
         self.quiet_ticks = 0
+
+    def proofs(self) -> Iterator[Proof]:
+        """Yield who knows more of bytes that are held back."""
+        for slot in tuple(self.slots):
+            holder = slot.holder() if slot.sure is not None else None
+            if holder is not None and holder.proof is not None:
+                yield holder.proof
 
     def close(self) -> None:
         """Make every session that counts here go on in another window."""
@@ -44,8 +52,8 @@ class Bucket:
 
     def drafts(self) -> list[Draft]:
         """Return an event of all bytes that are in none yet; several if they are too many."""
-        fresh = ((slot.timestamp_ns, slot.unspooled()) for slot in self.slots)
-        return list(drafts(self.group, ((at_ns, source) for at_ns, source in fresh if source)))
+        fresh = (slot.unspooled() for slot in self.slots)
+        return list(drafts(self.group, (stretch for stretch in fresh if stretch)))
 
     def mark_spooled(self, draft: Draft) -> None:
         """Note which bytes are in an event now."""
@@ -125,6 +133,8 @@ class Coalescer:
             if cut_open:
                 with self._lock:
                     drafted += self._open.values()
+            for proof in {id(p): p for bucket in drafted for p in bucket.proofs()}.values():
+                proof.refresh()
             try:
                 self._spool.write_backlog()
                 for bucket in drafted:
@@ -152,6 +162,8 @@ class Coalescer:
             self.closed = True
             self._spool.close_for_plain_calls()
         self.tick()
+        for proof in [proof for bucket in self._closing for proof in bucket.proofs()]:
+            proof.give_up()
         self.tick()
 
     def totals(self) -> tuple[int, int]:
@@ -159,9 +171,10 @@ class Coalescer:
         counted, open_ = self._retired_bytes, 0
         for bucket in [*self._open.values(), *self._closing]:
             for slot in bucket.slots:
-                count = slot.cell[0]
-                counted += count
-                open_ += count - slot.spooled
+                if not slot.layer:
+                    count = slot.cell[0]
+                    counted += count
+                    open_ += count - slot.spooled
         return counted, open_
 
     def locked(self) -> threading.RLock:
@@ -180,15 +193,20 @@ class Coalescer:
         self._take_back()
         now_ns = self._clock.time_ns()
         start_ns = window_start_ns(now_ns, self._window_s)
-        bucket = self._open.get((start_ns, descriptor))
-        if bucket is not None and bucket.idle:
-            return bucket.idle.pop()
+        whole = group.of_layer("")
+        key = (start_ns, descriptor if whole is group else whole.descriptor())
+        bucket = self._open.get(key)
+        idle = bucket.idle.setdefault(group.layer, []) if bucket is not None else []
+        if idle:
+            return idle.pop()
         if bucket is None and len(self._open) >= OPEN_GROUPS_MAX:
             self._close_early()
         slot = self._tally.open_slot(start_ns, start_ns if goes_on else now_ns, descriptor)
         if bucket is None:
-            bucket = self._open[start_ns, descriptor] = Bucket(group)
-        slot.idle = bucket.idle
+            bucket = self._open[key] = Bucket(whole)
+            bucket.idle[group.layer] = idle
+        slot.layer = group.layer
+        slot.idle = idle
         bucket.slots.append(slot)
         return slot
 
@@ -234,7 +252,7 @@ class Coalescer:
     def _spool_bucket(self, bucket: Bucket) -> None:
         with self._lock:
             drafts = bucket.drafts()
-            if not drafts:
+            if not drafts and all(slot.sure is None for slot in bucket.slots):
                 bucket.quiet_ticks += 1
             for draft in drafts:
                 self._spool.append(draft)
@@ -247,5 +265,5 @@ class Coalescer:
             done = [bucket for bucket in self._closing if bucket.quiet_ticks > 0]
             self._closing = [bucket for bucket in self._closing if bucket.quiet_ticks <= 0]
             for slot in (slot for bucket in done for slot in bucket.slots):
-                self._retired_bytes += slot.cell[0]
+                self._retired_bytes += 0 if slot.layer else slot.cell[0]
                 self._tally.retire(slot)

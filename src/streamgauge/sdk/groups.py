@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -12,27 +13,44 @@ from streamgauge.core.events import BYTES_KEY, UsageEvent, check_text_id, encode
 from streamgauge.core.limits import METADATA_PAIRS_MAX
 from streamgauge.core.metadata import canonical_mapping
 
+LAYER_KEY: Final = "sg_{}_bytes"
+"""Metadata key of what a layer carried, beside the layer that is billed."""
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An event name, a customer and metadata; equal ones share events.
 
     Attributes:
         event_name: What a meter matches.
         customer_id: Who pays.
         metadata: Canonical JSON text by key, keys sorted, without the quantity.
+        layer: Empty for the bytes that are billed; else the layer of bytes that are only told.
     """
 
     event_name: str
     customer_id: str
     metadata: dict[str, str]
+    layer: str = ""
+
+    def of_layer(self, layer: str) -> Group:
+        """Return the group of the same events, for the bytes of a layer; empty: what is billed."""
+        return self if layer == self.layer else msgspec.structs.replace(self, layer=layer)
 
     def descriptor(self) -> bytes:
         """Return it as bytes, equal exactly when the groups are equal."""
         return msgspec.msgpack.encode(self)
 
-    def body(self, event_id: str, timestamp_ns: int, quantity: int | None) -> bytes:
+    def body(
+        self,
+        event_id: str,
+        timestamp_ns: int,
+        quantity: int | None,
+        layers: Mapping[str, int] | None = None,
+    ) -> bytes:
         """Return one event of this group as it is delivered."""
         metadata = dict(self.metadata)
+        for layer, size in (layers or {}).items():
+            metadata[LAYER_KEY.format(layer)] = str(size)
         if quantity is not None:
             metadata[BYTES_KEY] = str(quantity)
         event = UsageEvent(
@@ -46,19 +64,34 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checked_group(
-    event_name: str, customer_id: object, metadata: Mapping[str, object] | None, *, measured: bool
+    event_name: str,
+    customer_id: object,
+    metadata: Mapping[str, object] | None,
+    *,
+    measured: bool,
+    layers: Sequence[str] = (),
 ) -> Group:
-    """Return the group of a caller's values; ``measured`` ones get a quantity beside them.
+    """Return the group of a caller's values.
+
+    Args:
+        event_name: What a meter matches.
+        customer_id: Who pays.
+        metadata: What the bytes are.
+        measured: A quantity goes beside the metadata.
+        layers: So do the bytes of these layers.
 
     Raises:
         InvalidInputError: A value breaks a rule.
     """
     texts = canonical_mapping(metadata)
-    if measured and BYTES_KEY in texts:
-        rule = "not stand beside bytes that are counted: they become this very value"
-        raise InvalidInputError(f"metadata.{BYTES_KEY}", (metadata or {})[BYTES_KEY], rule)
-    if measured and len(texts) >= METADATA_PAIRS_MAX:
-        rule = f"have at most {METADATA_PAIRS_MAX - 1} pairs, since bytes are one more"
+    counted = [BYTES_KEY, *map(LAYER_KEY.format, layers)] if measured else []
+    for key in counted:
+        if key in texts:
+            rule = "not stand beside bytes that are counted: they become this very value"
+            raise InvalidInputError(f"metadata.{key}", (metadata or {})[key], rule)
+    if len(texts) + len(counted) > METADATA_PAIRS_MAX:
+        more = "bytes are one more" if not layers else f"counted bytes are {len(counted)} more"
+        rule = f"have at most {METADATA_PAIRS_MAX - len(counted)} pairs, since {more}"
         raise InvalidInputError("metadata", len(texts), rule)
     return Group(
         event_name=event_name,

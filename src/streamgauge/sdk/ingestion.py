@@ -8,7 +8,8 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from streamgauge.core.limits import BATCH_EVENTS_MAX
 from streamgauge.sdk.engine import Engine
 from streamgauge.sdk.ground import memory_ground, open_ground
 from streamgauge.sdk.groups import checked_group
+from streamgauge.sdk.held import HeldSession, held_session_type
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.options import Options, checked, chosen_sink
 from streamgauge.sdk.plain import checked_draft
@@ -98,6 +100,7 @@ class Ingestion:
         self._owns_sink = sink is None
         self._clock = clock or SystemClock()
         self._session_type = session_type()
+        self._held_session_type = held_session_type()
         self._session_numbers = itertools.count(1)
         self._start_lock = threading.RLock()
         self._closed = False
@@ -143,8 +146,31 @@ class Ingestion:
             InvalidInputError: A value breaks a rule.
         """
         group = checked_group(self._options.event_name, customer_id, metadata, measured=True)
-        writer_id = self._engine().spool.identity.writer_id
-        return self._session_type(self, group, f"{writer_id}:{next(self._session_numbers)}")
+        return self._session_type(self, group, self._next_session_id())
+
+    def held_session(
+        self,
+        *,
+        customer_id: str,
+        metadata: Mapping[str, object] | None = None,
+        layers: Sequence[str] = (),
+    ) -> HeldSession:
+        """Return a session whose bytes are billed when somebody has settled them.
+
+        Args:
+            customer_id: Who pays.
+            metadata: What the bytes are.
+            layers: The session's ``sides``: layers that are told beside the bytes.
+
+        Raises:
+            InvalidInputError: A value breaks a rule.
+        """
+        name = self._options.event_name
+        group = checked_group(name, customer_id, metadata, measured=True, layers=layers)
+        session = self._held_session_type(self, group, self._next_session_id())
+        for layer in layers:
+            session.sides[layer] = self._session_type(self, group.of_layer(layer), session.id)
+        return session
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Return whether everything counted before the call was settled by the sink in time."""
@@ -190,6 +216,13 @@ class Ingestion:
         """Take the slot of a session that ended; sessions call this."""
         if self._runner is not None:
             self._runner.engine.coalescer.give_back(slot)
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Return the lock under which slots, events and totals agree; sessions call this."""
+        return self._engine().coalescer.locked()
+
+    def _next_session_id(self) -> str:
+        return f"{self._engine().spool.identity.writer_id}:{next(self._session_numbers)}"
 
     def _engine(self) -> Engine:
         return self._running().engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,14 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     end: int
 
 
+class Stretch(NamedTuple):
+    """What to bill of a slot: when, which bytes, and of which layer (see ``Group.layer``)."""
+
+    timestamp_ns: int
+    source: Source
+    layer: str
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """An event before it has a number in the spool.
 
@@ -28,6 +36,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         quantity: Its bytes; None: without quantity.
         event_id: The caller's own id; None: one of the spool's sequence.
         sources: The stretches it bills; empty for a plain call.
+        layers: Bytes by layer, told beside the quantity.
     """
 
     group: Group
@@ -35,38 +44,45 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int | None
     event_id: str | None = None
     sources: tuple[Source, ...] = ()
+    layers: dict[str, int] = {}
 
 
 _QUANTITY_END: Final = 2**64
 """One slot's count and one event's quantity fit into 64 bits; the sum of several slots may not."""
 
 
-def drafts(group: Group, stretches: Iterable[tuple[int, Source]]) -> Iterator[Draft]:
+def drafts(group: Group, stretches: Iterable[Stretch]) -> Iterator[Draft]:
     """Yield events that bill ``stretches`` of one group: one, unless its quantity were too large.
 
     Args:
         group: Who pays for what.
-        stretches: Timestamps of slots, and what to bill of them.
+        stretches: What to bill of each slot.
     """
-    taken: list[tuple[int, Source]] = []
+    taken: list[Stretch] = []
     quantity = 0
-    for timestamp_ns, source in stretches:
-        size = source.end - source.start
+    for stretch in stretches:
+        size = stretch.source.end - stretch.source.start if not stretch.layer else 0
         if quantity + size >= _QUANTITY_END:
             yield _draft(group, taken, quantity)
             taken, quantity = [], 0
-        taken.append((timestamp_ns, source))
+        taken.append(stretch)
         quantity += size
     if taken:
         yield _draft(group, taken, quantity)
 
 
-def _draft(group: Group, taken: list[tuple[int, Source]], quantity: int) -> Draft:
+def _draft(group: Group, taken: list[Stretch], quantity: int) -> Draft:
+    layers: dict[str, int] = {}
+    for stretch in taken:
+        if stretch.layer:
+            size = stretch.source.end - stretch.source.start
+            layers[stretch.layer] = layers.get(stretch.layer, 0) + size
     return Draft(
         group=group,
-        timestamp_ns=min(timestamp_ns for timestamp_ns, _ in taken),
+        timestamp_ns=min(stretch.timestamp_ns for stretch in taken),
         quantity=quantity,
-        sources=tuple(source for _, source in taken),
+        sources=tuple(stretch.source for stretch in taken),
+        layers=layers,
     )
 
 

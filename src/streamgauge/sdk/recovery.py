@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 
 from streamgauge.core.errors import CorruptError
-from streamgauge.sdk.groups import decode_group
+from streamgauge.sdk.groups import Group, decode_group
 from streamgauge.sdk.page import (
     HEAD_BYTES,
     PREFIX,
@@ -21,11 +21,11 @@ from streamgauge.sdk.page import (
     TallyPage,
     is_unborn,
 )
-from streamgauge.sdk.records import Source, drafts
+from streamgauge.sdk.records import Source, Stretch, drafts
 from streamgauge.sdk.spool import Billed, Spool
 
 _Window = tuple[bytes, int]
-_Stretch = tuple[int, Source]
+_Unbilled = dict[_Window, tuple[Group, list[Stretch]]]
 
 
 def page_names(spool: Spool) -> list[str]:
@@ -45,9 +45,8 @@ def recover_tally(spool: Spool) -> list[str]:
     """
     pages, damages = _open_pages(spool)
     unbilled, damaged = _collect(pages, spool.billed)
-    # Descriptors are under the seal of their slots, so whole ones are groups of this format.
-    for (descriptor, _), stretches in unbilled.items():
-        for draft in drafts(decode_group(descriptor), stretches):
+    for group, stretches in unbilled.values():
+        for draft in drafts(group, stretches):
             spool.append(draft)
     until = spool.sync()
     for page in pages:
@@ -59,19 +58,21 @@ def recover_tally(spool: Spool) -> list[str]:
     return damages + list(damaged.values())
 
 
-def _collect(
-    pages: list[TallyPage], billed: Billed
-) -> tuple[dict[_Window, list[_Stretch]], dict[str, str]]:
+def _collect(pages: list[TallyPage], billed: Billed) -> tuple[_Unbilled, dict[str, str]]:
     """Return what is in no event by window, and the damage by page name."""
-    unbilled: dict[_Window, list[_Stretch]] = {}
+    unbilled: _Unbilled = {}
     damaged: dict[str, str] = {}
     for page in pages:
         for slot in page.slots():
             if isinstance(slot, CorruptError):
                 damaged[page.name] = str(slot)
             elif source := _unbilled(page, slot, billed):
-                window = (slot.descriptor, slot.window_start_ns)
-                unbilled.setdefault(window, []).append((slot.timestamp_ns, source))
+                # Descriptors are under the seal of their slots, so whole ones are groups.
+                layered = decode_group(slot.descriptor)
+                group = layered.of_layer("")
+                window = (group.descriptor(), slot.window_start_ns)
+                stretch = Stretch(slot.timestamp_ns, source, layered.layer)
+                unbilled.setdefault(window, (group, []))[1].append(stretch)
     return unbilled, damaged
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from streamgauge.core.errors import InvalidInputError
 from streamgauge.sdk.groups import Group
 from streamgauge.sdk.plain import shown_integer
-from streamgauge.sdk.tally import Slot
+from streamgauge.sdk.tally import Proof, Slot
 
 _COUNT_END: Final = 2**64
 
@@ -26,6 +27,10 @@ class Home(Protocol):
         """Take a slot that its session has let go; from any thread, without waiting."""
         ...
 
+    def locked(self) -> AbstractContextManager[object]:
+        """Return the lock under which slots, events and totals agree."""
+        ...
+
 
 class StreamSession:
     """One stream being counted; made by ``Ingestion.session``.
@@ -39,8 +44,8 @@ class StreamSession:
         descriptor: The group as bytes.
     """
 
-    __slots__ = ("__weakref__", "_cell", "_closed_total", "_home", "_slots", "descriptor", "group",
-                 "id")  # fmt: skip
+    __slots__ = ("__weakref__", "_cell", "_closed_total", "_home", "_lock", "_slots", "descriptor",
+                 "group", "id")  # fmt: skip
 
     def __init__(self, home: Home, group: Group, id: str) -> None:
         self.id = id
@@ -57,6 +62,11 @@ class StreamSession:
     def customer_id(self) -> str:
         """Return who pays."""
         return self.group.customer_id
+
+    @property
+    def proof(self) -> Proof | None:
+        """Return None: every byte that is added is billed."""
+        return None
 
     @property
     def total(self) -> int:
@@ -166,7 +176,9 @@ class StreamSession:
 class LockedStreamSession(StreamSession):
     """A session for interpreters without a global lock: its own makes ``add`` whole."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ()
+
+    _lock: threading.RLock
 
     def __init__(self, home: Home, group: Group, id: str) -> None:
         super().__init__(home, group, id)
@@ -210,5 +222,9 @@ class LockedStreamSession(StreamSession):
 
 def session_type() -> type[StreamSession]:
     """Return the kind of session that counts exactly on this interpreter."""
-    has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
-    return StreamSession if has_lock else LockedStreamSession
+    return StreamSession if has_global_lock() else LockedStreamSession
+
+
+def has_global_lock() -> bool:
+    """Return whether this interpreter runs one thread at a time."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

@@ -267,7 +267,7 @@ class Spool:
             event_id=id,
             quantity=draft.quantity,
             spooled_at_ns=now_ns,
-            body=draft.group.body(id, draft.timestamp_ns, draft.quantity),
+            body=draft.group.body(id, draft.timestamp_ns, draft.quantity, draft.layers),
             sources=draft.sources,
         )
         self.journal.append(encode_record(event))

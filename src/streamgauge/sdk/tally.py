@@ -11,11 +11,28 @@ from streamgauge.core.ids import Entropy
 from streamgauge.core.limits import TALLY_PAGE_BYTES
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.sdk.page import PAGE_ID_BYTES, TallyPage
-from streamgauge.sdk.records import Source
+from streamgauge.sdk.records import Source, Stretch
+
+
+class Proof(Protocol):
+    """Knows how many bytes of a stream arrived."""
+
+    def refresh(self) -> None:
+        """Call ``settle`` of its sessions with what is known now; no lock of the SDK is held."""
+        ...
+
+    def give_up(self) -> None:
+        """Call ``finish`` of its sessions: the process ends, nothing more will be known."""
+        ...
 
 
 class Holder(Protocol):
     """Who adds to a slot."""
+
+    @property
+    def proof(self) -> Proof | None:
+        """Return who knows which of the bytes arrived, if somebody does."""
+        ...
 
     def detach(self) -> Slot | None:
         """Let go of the slot, if there is one."""
@@ -34,6 +51,7 @@ class Slot:
     """One cumulative count: bytes of one group in one window, added by one session at a time.
 
     ``spooled`` is how much of it is in events; ``base``, in the page, follows when they are synced.
+    ``sure`` is how much of it may be; None: all.
     """
 
     __slots__ = (
@@ -43,8 +61,10 @@ class Slot:
         "idle",
         "index",
         "is_open",
+        "layer",
         "page",
         "spooled",
+        "sure",
         "timestamp_ns",
     )
 
@@ -54,17 +74,20 @@ class Slot:
         self.timestamp_ns = timestamp_ns
         self.cell = page.cell(index)
         self.spooled = 0
+        self.sure: int | None = None
         self.base = 0
+        self.layer = ""
         self.is_open = True
         self.idle: list[Slot] = []
         self.holder: Callable[[], Holder | None] = nobody
 
-    def unspooled(self) -> Source | None:
-        """Return the stretch that is in no event yet, or None."""
-        count = self.cell[0]
+    def unspooled(self) -> Stretch | None:
+        """Return the stretch that may be in an event and is in none yet, or None."""
+        count = self.cell[0] if self.sure is None else self.sure
         if count == self.spooled:
             return None
-        return Source(self.page.page_id, self.index, self.spooled, count)
+        source = Source(self.page.page_id, self.index, self.spooled, count)
+        return Stretch(self.timestamp_ns, source, self.layer)
 
     def advance(self) -> None:
         """Write to the page what was spooled and is now synced."""

@@ -42,6 +42,7 @@ class Stepped:
         self.engine = Engine(Options(**defaults | options), sink, ground, self.notices)
         self.attach = self.engine.coalescer.attach
         self.give_back = self.engine.coalescer.give_back
+        self.locked = self.engine.coalescer.locked
 
     def group(self, customer: str = "ada", **metadata: object) -> Group:
         return checked_group("stream", customer, metadata, measured=True)

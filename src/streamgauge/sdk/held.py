@@ -1,0 +1,145 @@
+"""Streams of which not every byte that was handed over arrives: bill what is proved.
+
+A server takes chunks faster than a client does. When the client hangs up, what was counted is more
+than what arrived. So bytes are counted at once, as always, but stay out of events until a proof
+says that they arrived, and those that never did are taken back. A process that is killed in between
+bills what was counted.
+"""
+
+from __future__ import annotations
+
+from streamgauge.sdk.groups import Group
+from streamgauge.sdk.session import Home, LockedStreamSession, StreamSession, has_global_lock
+from streamgauge.sdk.tally import Proof, Slot
+
+
+class _Part:
+    """A stretch of a session: in ``slot`` from ``start``, ``first`` bytes after its beginning."""
+
+    __slots__ = ("first", "size", "slot", "start")
+
+    def __init__(self, slot: Slot, start: int, first: int) -> None:
+        self.slot = slot
+        self.start = start
+        self.first = first
+        # Known when the session has let the slot go.
+        self.size: int | None = None
+
+
+class HeldSession(StreamSession):
+    """A session whose bytes are in no event until they are settled.
+
+    Attributes:
+        evidence: Asked before events are made.
+        finished: Whether it has ended.
+        sides: Sessions of the other layers that are told beside the bytes, by layer.
+    """
+
+    __slots__ = ("_parts", "_settled", "evidence", "finished", "sides")
+
+    def __init__(self, home: Home, group: Group, id: str) -> None:
+        super().__init__(home, group, id)
+        self.evidence: Proof | None = None
+        self.sides: dict[str, StreamSession] = {}
+        self.finished = False
+        self._settled = 0
+        self._parts: list[_Part] = []
+
+    @property
+    def proof(self) -> Proof | None:
+        """Return who knows which of its bytes arrived."""
+        return self.evidence
+
+    @property
+    def unsettled(self) -> int:
+        """Return the bytes that were added and are not settled."""
+        return self.total - self._settled
+
+    def settle(self, through: int) -> None:
+        """Let the first ``through`` bytes of the session into events; it never goes back."""
+        with self._home.locked():
+            self._settled = max(self._settled, min(through, self.total))
+            waiting = []
+            for part in self._parts:
+                size = part.slot.cell[0] - part.start if part.size is None else part.size
+                sure = min(max(self._settled - part.first, 0), size)
+                part.slot.sure = part.start + sure
+                if part.size is not None and sure == size:
+                    self._release(part)
+                else:
+                    waiting.append(part)
+            self._parts = waiting
+
+    def finish(self, total: int) -> None:
+        """End the session with ``total`` bytes: add what is missing, take back what is too much.
+
+        What is settled stays. Twice is once, and bytes added later count nothing.
+        """
+        with self._home.locked():
+            if self.finished:
+                return
+            missing = total - self.total
+            if missing > 0:
+                self.add(missing)
+            self.finished = True
+            self.detach()
+            for part in reversed(self._parts):
+                excess = min(self.total - max(total, self._settled), part.size or 0)
+                if excess > 0:
+                    part.slot.cell[0] -= excess
+                    self._closed_total -= excess
+                self._release(part)
+            self._parts.clear()
+        for side in self.sides.values():
+            side.close()
+
+    def close(self) -> None:
+        """End the session; everything that was added is billed."""
+        self.finish(self.total)
+
+    def attach(self, slot: Slot, n: int) -> None:
+        """Go on in ``slot``, beginning with ``n`` bytes, none of them settled."""
+        start = slot.cell[0]
+        slot.sure = start
+        self._parts.append(_Part(slot, start, self.total))
+        super().attach(slot, n)
+
+    def add_here(self, n: int) -> bool:
+        """Count ``n`` bytes in its slot, if it has one; none after the end."""
+        return self.finished or super().add_here(n)
+
+    def detach(self) -> Slot | None:
+        """Let go of the slot, which stays ours until its bytes are settled."""
+        before = self._closed_total
+        slot = super().detach()
+        if slot is not None:
+            self._parts[-1].size = self._closed_total - before
+        return None
+
+    def forget(self) -> None:
+        """Start from zero, in a process that was forked: the parent bills what was counted."""
+        super().forget()
+        self._parts.clear()
+        self._settled = 0
+        for side in self.sides.values():
+            side.forget()
+
+    def _release(self, part: _Part) -> None:
+        part.slot.sure = None
+        self._home.give_back(part.slot)
+
+    def __del__(self) -> None:
+        # From any thread, under any lock: what nobody ended is billed as it was counted.
+        for part in self._parts:
+            self._release(part)
+
+
+class LockedHeldSession(LockedStreamSession, HeldSession):
+    """The same for interpreters without a global lock."""
+
+    __slots__ = ()
+
+
+def held_session_type() -> type[HeldSession]:
+    """Return the kind of held session that counts exactly on this interpreter."""
+    return HeldSession if has_global_lock() else LockedHeldSession
