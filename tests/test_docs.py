@@ -17,7 +17,7 @@ import click
 import pytest
 
 import streamgauge
-from streamgauge import asgi, testing
+from streamgauge import asgi, customers, testing
 from streamgauge.cli.root import root
 from streamgauge.core import limits
 from streamgauge.server import config
@@ -110,7 +110,9 @@ def test_every_command_line_names_a_command_and_options_that_exist() -> None:
     assert len(lines) >= 10
 
 
-@pytest.mark.parametrize("name", sorted({*streamgauge.__all__, *asgi.__all__, *testing.__all__}))
+@pytest.mark.parametrize(
+    "name", sorted({*streamgauge.__all__, *asgi.__all__, *customers.__all__, *testing.__all__})
+)
 def test_every_public_name_is_documented(name: str) -> None:
     assert name == "__version__" or re.search(rf"\b{name}\b", text())
 

@@ -22,6 +22,7 @@ from streamgauge import (
     track_stream_bytes,
 )
 from streamgauge.asgi import StreamBytesMiddleware as FromAsgi
+from streamgauge.customers import RequestView
 
 ingestion = Ingestion(environment="test_mode", event_name="stream_consumption", api_key=lambda: "k")
 Ingestion()  # error: call-arg
@@ -74,13 +75,14 @@ measure(["text"], ingestion, customer_id="ann")  # error: type-var
 
 app = Starlette()
 app.add_middleware(StreamBytesMiddleware, ingestion=ingestion)
-app.add_middleware(StreamBytesMiddleware, ingestion=ingestion, customer=lambda scope: scope["user"])
+app.add_middleware(StreamBytesMiddleware, ingestion=ingestion, customer=lambda view: view.path)
 app.add_middleware(StreamBytesMiddleware)  # error: call-arg
 assert_type(FromAsgi(app, ingestion=ingestion).unattributed_bytes, int)
 
 
-async def customer(scope: object) -> str | None:
-    return None if scope is None else "ann"
+async def customer(request: RequestView) -> str | None:
+    assert_type(request.headers["x-customer"], str)
+    return request.path_params.get("customer_id")
 
 
 StreamBytesMiddleware(app, ingestion=ingestion, customer=customer, metadata={"platform": "web"})

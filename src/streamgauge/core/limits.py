@@ -126,6 +126,10 @@ ADOPTED_AT_ONCE_MAX: Final = 16
 ADOPTION_INTERVAL_S: Final = 60
 # A key that was not accepted is tried again this often at most.
 AUTH_RETRY_S: Final = 60
+# A viewer waits for the first byte meanwhile; a lookup in a cache or database takes milliseconds.
+CUSTOMER_WAIT_S: Final = 5.0
+# As frameworks have it: far above any form, and a crowd of fields must not cost time.
+QUERY_FIELDS_MAX: Final = 1_000
 # One line a minute per cause says enough in a log.
 LOG_INTERVAL_S: Final = 60
 # Directories listed as left alone; a planted crowd must not fill memory.

@@ -7,23 +7,22 @@ received byte is missing; counting stops when the server announces that the clie
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from streamgauge.core.clock import Clock, SystemClock
-from streamgauge.core.errors import StreamgaugeError
 from streamgauge.sdk.ingestion import Ingestion
 from streamgauge.sdk.session import StreamSession
+from streamgauge.streams.attribution import Attribution, Customer, Metadata
 from streamgauge.streams.iterables import size_of
-from streamgauge.streams.payers import BILLING_KEY, Complaints, Customer, Payer, Scope
+from streamgauge.streams.payers import BILLING_KEY, Payer
+from streamgauge.streams.requests import AsgiRequestView, Scope
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-Metadata = Mapping[str, object] | Callable[[Scope], Mapping[str, object] | None]
 
 _EXCHANGES: Final = frozenset({"http", "websocket"})
 _STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
@@ -42,9 +41,10 @@ class StreamBytesMiddleware:
     Args:
         app: The ASGI application.
         ingestion: Where to.
-        customer: Asked with the scope at the first byte of a response that ``bill_to`` did not
-            name a customer for; may be asynchronous. If it raises, the response is unaffected.
-        metadata: What the bytes are, or a function of the scope that says so; ``bill_to`` adds.
+        customer: Asked with a view of the request at the first byte of a response that ``bill_to``
+            named no customer for; may be asynchronous, for up to ``CUSTOMER_WAIT_S``. If it raises
+            or takes longer, the response is unaffected and billed to nobody.
+        metadata: What the bytes are, or a function of the same view that says so; ``bill_to`` adds.
         clock: Spaces log lines.
     """
 
@@ -58,24 +58,26 @@ class StreamBytesMiddleware:
         clock: Clock | None = None,
     ) -> None:
         self._app = app
-        self._ingestion = ingestion
-        self._customer = customer
-        self._metadata = metadata
-        self._complaints = Complaints(clock or SystemClock())
-        self.unattributed_bytes = 0
-        """Bytes that were sent and are billed to nobody."""
+        self.attribution = Attribution(
+            ingestion, customer=customer, metadata=metadata, clock=clock or SystemClock()
+        )
+
+    @property
+    def unattributed_bytes(self) -> int:
+        """Return the bytes that were sent and are billed to nobody."""
+        return self.attribution.unattributed_bytes
 
     @property
     def failures(self) -> int:
         """Return how often a customer could not be found out or billed."""
-        return self._complaints.count
+        return self.attribution.failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, counting what it sends."""
         if scope["type"] not in _EXCHANGES or BILLING_KEY in scope:
             await self._app(scope, receive, send)
             return
-        response = Response(self, scope, receive, send)
+        response = Response(self.attribution, scope, receive, send)
         scope[BILLING_KEY] = response
         if not _UNCOUNTED_EXTENSIONS.isdisjoint(extensions := scope.get("extensions") or {}):
             offered = extensions.items()
@@ -85,39 +87,15 @@ class StreamBytesMiddleware:
         finally:
             response.close()
 
-    async def find_payer(self, scope: Scope) -> Payer | None:
-        """Return whom ``customer`` names, if it does; a failure of it is nobody."""
-        if self._customer is None:
-            return None
-        try:
-            named = self._customer(scope)
-            customer_id = await named if inspect.isawaitable(named) else named
-        except Exception as error:  # noqa: BLE001 - the caller's function; the stream goes on
-            self._complaints.add("customer= failed; its response is billed to nobody", error)
-            return None
-        return None if customer_id is None else Payer(customer_id, {})
-
-    def open_session(self, scope: Scope, payer: Payer) -> StreamSession | None:
-        """Return a session of ``payer``, or None if there can be none."""
-        try:
-            own = self._metadata(scope) if callable(self._metadata) else self._metadata
-            metadata = {**(own or {}), **payer.metadata}
-            return self._ingestion.session(customer_id=payer.customer_id, metadata=metadata)
-        except StreamgaugeError as error:
-            self._complaints.add("a response is billed to nobody", error)
-        except Exception as error:  # noqa: BLE001 - the caller's function; the stream goes on
-            self._complaints.add("metadata= failed; its response is billed to nobody", error)
-        return None
-
 
 class Response:
     """One response or WebSocket on its way out."""
 
     __slots__ = (
         "_add",
+        "_attribution",
         "_counts",
         "_held_bytes",
-        "_meter",
         "_payer",
         "_receive",
         "_scope",
@@ -126,9 +104,9 @@ class Response:
     )
 
     def __init__(
-        self, meter: StreamBytesMiddleware, scope: Scope, receive: Receive, send: Send
+        self, attribution: Attribution, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        self._meter = meter
+        self._attribution = attribution
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -191,27 +169,28 @@ class Response:
         # Bytes that other tasks send meanwhile wait for the answer without waiting themselves.
         self._add = self._hold
         self._hold(size)
-        payer = self._payer or await self._meter.find_payer(self._scope)
+        payer = self._payer or await self._attribution.find(AsgiRequestView(self._scope))
         payer = self._payer or payer
         if payer is not None and self._held_bytes:
             self._bill(payer)
         await self._send(message)
 
     def _bill(self, payer: Payer) -> None:
-        previous, self._session = self._session, self._meter.open_session(self._scope, payer)
+        view = AsgiRequestView(self._scope)
+        previous, self._session = self._session, self._attribution.open_session(view, payer)
         if previous is not None:
             previous.close()
         if self._session is None:
             self._add = self._hold
             return
         self._add = self._session.add
-        self._meter.unattributed_bytes -= self._held_bytes
+        self._attribution.unattributed_bytes -= self._held_bytes
         held_bytes, self._held_bytes = self._held_bytes, 0
         self._session.add(held_bytes)
 
     def _hold(self, size: int) -> None:
         self._held_bytes += size
-        self._meter.unattributed_bytes += size
+        self._attribution.unattributed_bytes += size
 
 
 def _message_size(message: Message) -> int:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from streamgauge.core.clock import NS_PER_S, Clock
-from streamgauge.core.errors import ConfigurationError
+from streamgauge.core.errors import ConfigurationError, InvalidInputError
 from streamgauge.sdk.groups import checked_group
-
-Scope = MutableMapping[str, Any]
-Customer = Callable[[Scope], str | Awaitable[str | None] | None]
-"""Says who pays from the scope of a request; None: nobody."""
+from streamgauge.streams.requests import Environ, Scope
 
 BILLING_KEY: Final = "streamgauge.billing"
-"""Where the scope of a request keeps its ``Billing``."""
+"""Where a scope, an environ or an aiohttp request keeps its ``Billing``."""
 
 _LOG_INTERVAL_NS: Final = 60 * NS_PER_S
 _LOGGER: Final = logging.getLogger("streamgauge")
@@ -31,7 +28,7 @@ class Payer(msgspec.Struct, frozen=True):
 
 
 class Billing(Protocol):
-    """The response that ``bill_to`` finds in a scope."""
+    """The response that ``bill_to`` finds beside its request."""
 
     def bill_to(self, payer: Payer) -> None:
         """Bill what is not billed yet, and what follows, to ``payer``."""
@@ -47,8 +44,41 @@ class HasScope(Protocol):
         ...
 
 
+class HasEnviron(Protocol):
+    """A Flask ``request``, or that of any WSGI framework."""
+
+    @property
+    def environ(self) -> Environ:
+        """Return the WSGI environ."""
+        ...
+
+
+class DjangoRequest(Protocol):
+    """A Django ``HttpRequest``; under ASGI it has a ``scope``, under WSGI an ``environ``."""
+
+    META: dict[str, Any]
+    COOKIES: dict[str, str]
+
+
+class AiohttpRequest(Protocol):
+    """An ``aiohttp.web.Request``, which is a mapping of what handlers keep in it."""
+
+    @property
+    def match_info(self) -> Mapping[str, str]:
+        """Return what the router found."""
+        ...
+
+    def get(self, key: str, /) -> Any:  # noqa: ANN401 - aiohttp's own word
+        """Return what was kept."""
+        ...
+
+
+Billable = HasScope | HasEnviron | DjangoRequest | AiohttpRequest | Scope | Environ
+"""A request whose response can be billed."""
+
+
 def bill_to(
-    request: HasScope | Scope,
+    request: Billable,
     *,
     customer_id: str,
     metadata: Mapping[str, object] | None = None,
@@ -59,17 +89,16 @@ def bill_to(
     bills what follows to its own customer and metadata.
 
     Args:
-        request: A request or WebSocket, or its ASGI scope.
+        request: A request or WebSocket of Starlette or FastAPI; a request of Django, Flask or
+            aiohttp; an ASGI scope or a WSGI environ.
         customer_id: Who pays.
         metadata: What the bytes are, beside the middleware's own metadata.
 
     Raises:
-        ConfigurationError: The application has no ``StreamBytesMiddleware``.
+        ConfigurationError: No middleware of streamgauge is around the application.
         InvalidInputError: A value breaks a rule; nothing changed.
     """
-    # A Starlette request is a mapping too, but not a mutable one as a scope is.
-    scope = request if isinstance(request, MutableMapping) else request.scope
-    billing: Billing | None = scope.get(BILLING_KEY)
+    billing: Billing | None = _kept_with(request).get(BILLING_KEY)
     if billing is None:
         raise ConfigurationError(
             "bill_to needs the middleware around the application: "
@@ -77,6 +106,19 @@ def bill_to(
         )
     checked_group("", customer_id, metadata, measured=True)
     billing.bill_to(Payer(customer_id, dict(metadata or {})))
+
+
+def _kept_with(request: object) -> Mapping[str, Any]:
+    # Flask's proxy and Django REST framework's request hand attributes on, but are no instances.
+    for name in ("scope", "environ"):
+        found = getattr(request, name, None)
+        if isinstance(found, MutableMapping):
+            return found
+    # An aiohttp request is a mutable mapping itself; a Starlette request is one of its scope.
+    if isinstance(request, MutableMapping):
+        return request
+    rule = "be a request of a known framework, an ASGI scope or a WSGI environ"
+    raise InvalidInputError("request", request, rule)
 
 
 class Complaints:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from streamgauge import ConfigurationError, Ingestion, InvalidInputError, StreamSession
 from streamgauge.asgi import StreamBytesMiddleware, bill_to
+from streamgauge.streams.requests import RequestView
 from streamgauge.testing import ManualClock, MemorySink, assert_conserved
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -67,8 +68,8 @@ def case(streamgauge_ingestion: Ingestion, streamgauge_sink: MemorySink) -> Case
     return Case(streamgauge_ingestion, streamgauge_sink)
 
 
-def test_a_resolver_names_the_customer_from_the_scope(case: Case) -> None:
-    meter = case.around(_sends(b"12345"), customer=lambda scope: scope["user"])
+def test_a_resolver_names_the_customer_from_a_view_of_the_request(case: Case) -> None:
+    meter = case.around(_sends(b"12345"), customer=lambda request: request.user)
     asyncio.run(_call(meter, _scope(user="ann")))
     assert case.billed() == {"ann": 5}
 
@@ -76,8 +77,8 @@ def test_a_resolver_names_the_customer_from_the_scope(case: Case) -> None:
 def test_an_asynchronous_resolver_is_asked_once_per_response_at_the_first_byte(case: Case) -> None:
     asked = []
 
-    async def customer(scope: Any) -> str:
-        asked.append(scope["path"])
+    async def customer(request: RequestView) -> str:
+        asked.append(request.path)
         await asyncio.sleep(0)
         return "ann"
 
@@ -177,19 +178,77 @@ def test_metadata_of_the_middleware_is_kept_beside_that_of_bill_to(case: Case) -
         await _sends(b"123")(scope, receive, send)
 
     asyncio.run(_call(case.around(app, metadata={"platform": "web", "quality": "?"})))
-    asyncio.run(_call(case.around(app, metadata=lambda scope: {"path": scope["path"]})))
+    asyncio.run(_call(case.around(app, metadata=lambda request: {"path": request.path})))
     assert case.billed() == {"ann": 6}
     kept = [{**event.metadata} for event in case.sink.events]
     assert {"platform": "web", "quality": "hd", "region": "eu", "bytes": 3} in kept
     assert {"path": "/", "quality": "hd", "region": "eu", "bytes": 3} in kept
 
 
-def test_a_metadata_function_that_raises_leaves_the_response_alone(case: Case) -> None:
-    meter = case.around(
-        _sends(b"123"), customer=lambda _: "ann", metadata=lambda scope: scope["missing"]
-    )
-    assert len(asyncio.run(_call(meter))) == 3
-    assert (meter.failures, meter.unattributed_bytes) == (1, 3)
+async def _metadata_later(_request: Any) -> dict[str, str]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        lambda request: request.raw["missing"],
+        lambda _: "no mapping",
+        lambda _: {"quality": None},
+        lambda _: {"text": "x" * 501},
+        _metadata_later,
+    ],
+)
+def test_a_metadata_function_that_fails_leaves_the_response_alone(
+    case: Case, metadata: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    meter = case.around(_sends(b"123", b"4"), customer=lambda _: "ann", metadata=metadata)
+    assert len(asyncio.run(_call(meter))) == 4
+    assert (meter.failures, meter.unattributed_bytes) == (1, 4)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert case.billed() == {}
+
+
+def test_a_slow_resolver_is_cancelled_and_keeps_no_other_stream_waiting(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def customer(request: RequestView) -> str:
+        if request.path == "/slow":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("slow")
+        return "ann"
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_call(meter, _scope(path="/slow"))).add_done_callback(
+                lambda _: ended.append("its response")
+            )
+            await asyncio.sleep(0)
+            await _call(meter)
+            ended.append("another")
+
+    ended: list[str] = []
+    meter = case.around(_sends(b"123", b"45"), customer=customer)
+    meter.attribution.customer_wait_s = 0.05
+    asyncio.run(scenario())
+    assert ended == ["another", "slow", "its response"]
+    assert (meter.failures, meter.unattributed_bytes) == (1, 5)
+    assert "no answer within 0.05 s" in caplog.text
+    assert case.billed() == {"ann": 5}
+
+
+def test_a_resolvers_own_timeout_is_its_failure(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def customer(_request: RequestView) -> str:
+        raise TimeoutError("the cache is away")
+
+    meter = case.around(_sends(b"123"), customer=customer)
+    asyncio.run(_call(meter))
+    assert meter.failures == 1
+    assert "the cache is away" in caplog.text
 
 
 def test_two_middlewares_count_once(case: Case) -> None:
