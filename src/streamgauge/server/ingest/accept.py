@@ -14,7 +14,7 @@ from streamgauge.core.limits import COMMIT_WAIT_S, INGEST_LOG_BYTES_MAX
 from streamgauge.server.ingest import rows as lines
 from streamgauge.server.ingest.commit import Commit, Committer
 from streamgauge.server.ingest.decode import Batch, Scope
-from streamgauge.server.ingest.dedupe import KnownIds
+from streamgauge.server.ingest.dedupe import Keys, KnownIds
 from streamgauge.server.ingest.errors import BatchRefusedError
 from streamgauge.server.ingest.log import IngestLog
 
@@ -35,13 +35,16 @@ class Acceptor:
     Args:
         log: Where batches go.
         committed: Called, on another thread, after batches reached the disk.
+
+    Attributes:
+        known: The ids that were taken.
+        counts: Events ``stored`` and ``duplicate`` since the start.
     """
 
     def __init__(self, log: IngestLog, *, committed: Callable[[], None]) -> None:
         self._log = log
         self._committed = committed
-        self._key = secrets.token_bytes(32)
-        self._known: dict[Scope, KnownIds] = {}
+        self.known = KnownIds(secrets.token_bytes(32))
         self._in_flight: dict[Scope, dict[str, Commit]] = {}
         self._committer: Committer | None = None
         self.counts: Counter[str] = Counter()
@@ -65,21 +68,6 @@ class Acceptor:
         """Return the bytes that wait to be appended."""
         return 0 if self._committer is None else self._committer.queued_bytes
 
-    def known(self, scope: Scope) -> KnownIds:
-        """Return the known ids of a business and mode."""
-        if scope not in self._known:
-            self._known[scope] = KnownIds(self._key)
-        return self._known[scope]
-
-    def businesses(self) -> set[str]:
-        """Return whose ids are known."""
-        return {scope.business_id for scope in self._known}
-
-    def known_sizes(self) -> tuple[int, int]:
-        """Return how many intervals and how many foreign ids are held."""
-        sizes = [known.sizes() for known in self._known.values()]
-        return sum(runs for runs, _ in sizes), sum(foreign for _, foreign in sizes)
-
     async def accept(self, scope: Scope, batch: Batch) -> Accepted:
         """Return when every event of ``batch`` is on disk, once.
 
@@ -89,20 +77,22 @@ class Acceptor:
         """
         event_ids = [row.event_id for row in batch.rows]
         await self._wait_for_originals(scope, event_ids)
-        known = self.known(scope)
-        stored = [event_id not in known for event_id in event_ids]
+        keys = self.known.keys(scope, event_ids)
+        stored = [not known for known in self.known.known(keys)]
         ahead = [error for error in batch.ahead if stored[error.index]]
         if ahead:
             raise BatchRefusedError(ahead)
-        if any(stored):
-            fresh = [row for row, new in zip(batch.rows, stored, strict=True) if new]
-            await self._commit(scope, fresh)
         new = sum(stored)
+        if new == len(stored):
+            await self._commit(keys, batch.rows)
+        elif new:
+            fresh = [row for row, is_new in zip(batch.rows, stored, strict=True) if is_new]
+            await self._commit(self.known.keys(scope, [row.event_id for row in fresh]), fresh)
         self.counts["stored"] += new
         self.counts["duplicate"] += len(stored) - new
         return Accepted(stored=stored)
 
-    async def _commit(self, scope: Scope, fresh: list[lines.Row]) -> None:
+    async def _commit(self, keys: Keys, fresh: list[lines.Row]) -> None:
         committer = self._committer
         if committer is None or committer.trouble is not None:
             raise UnavailableError(f"nothing can be accepted: {self.trouble}", 2)
@@ -111,8 +101,8 @@ class Acceptor:
             raise UnavailableError("too many events wait for the disk", 1)
         if self._log.size_bytes() + len(record) > INGEST_LOG_BYTES_MAX:
             raise UnavailableError("the ingest log is full, since the store takes no events", 30)
-        commit = Commit(scope, record, [row.event_id for row in fresh])
-        self._in_flight.setdefault(scope, {}).update(dict.fromkeys(commit.event_ids, commit))
+        commit = Commit(record, keys, [row.event_id for row in fresh])
+        self._in_flight.setdefault(keys.scope, {}).update(dict.fromkeys(commit.event_ids, commit))
         committer.submit(commit)
         if not await self._settled(commit):
             raise UnavailableError("the log could not be written; nothing of the batch was kept", 2)
@@ -142,8 +132,8 @@ class Acceptor:
         return commit.settled.result()
 
     def _settle(self, commit: Commit, on_disk: bool) -> None:
-        in_flight = self._in_flight[commit.scope]
+        in_flight = self._in_flight[commit.keys.scope]
         for event_id in commit.event_ids:
             del in_flight[event_id]
         if on_disk:
-            self.known(commit.scope).add_all(commit.event_ids)
+            self.known.add(commit.keys)

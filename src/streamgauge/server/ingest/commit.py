@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from streamgauge.core.backoff import Backoff
 from streamgauge.core.errors import StreamgaugeError
 from streamgauge.core.limits import COMMIT_QUEUE_BYTES_MAX
-from streamgauge.server.ingest.decode import Scope
+from streamgauge.server.ingest.dedupe import Keys
 from streamgauge.server.ingest.log import IngestLog
 
 _log = logging.getLogger("streamgauge.server.ingest")
@@ -27,15 +27,16 @@ class Commit:
 
     Attributes:
         record: The batch as it stands in the log.
-        event_ids: The new ids in it.
+        keys: The new ids in it, as they are remembered.
+        event_ids: The same ids, as they are in flight.
         settled: Set on the loop: True when it is on disk, False when it was never taken.
         doubted: Set on the loop when a sync failed; ``settled`` still comes.
     """
 
-    def __init__(self, scope: Scope, record: bytes, event_ids: Sequence[str]) -> None:
+    def __init__(self, record: bytes, keys: Keys, event_ids: Sequence[str]) -> None:
         loop = asyncio.get_running_loop()
-        self.scope = scope
         self.record = record
+        self.keys = keys
         self.event_ids = event_ids
         self.settled: asyncio.Future[bool] = loop.create_future()
         self.doubted: asyncio.Future[None] = loop.create_future()

@@ -1,110 +1,150 @@
 """Which event ids are known, for ever.
 
 Ids minted by a spool are ``<writer>-<sequence>`` without gaps, so a writer costs one interval and
-not one entry per event. Any other id is kept as a keyed 128-bit digest, about 100 bytes each: a
-collision is out of reach also for who may choose ids. One thread uses it.
+not one entry per event. Any other id is kept as a keyed 128-bit digest: a collision is out of reach
+also for who may choose ids. Scopes do not share ids. One thread uses it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
+from streamgauge.core.ids import event_id as minted
 from streamgauge.core.ids import split_event_id
+from streamgauge.server.ingest.decode import Scope
+from streamgauge.server.ingest.runs import Runs
 
 _DIGEST_BYTES: Final = 16
 
 
-class Runs:
-    """A set of integers as disjoint intervals, in order."""
+class Run(NamedTuple):
+    """Neighbours in a batch with consecutive sequences of one writer.
 
-    def __init__(self) -> None:
-        self._firsts: list[int] = []
-        self._lasts: list[int] = []
+    Attributes:
+        place: Where the first of them is in the batch.
+        first: Its sequence.
+        size: How many there are.
+    """
 
-    def __contains__(self, number: int) -> bool:
-        place = bisect_right(self._firsts, number) - 1
-        return place >= 0 and number <= self._lasts[place]
+    place: int
+    writer_id: str
+    first: int
+    size: int
 
-    def __len__(self) -> int:
-        return len(self._firsts)
 
-    def add(self, first: int, last: int) -> None:
-        """Add all of ``first`` to ``last``."""
-        firsts, lasts = self._firsts, self._lasts
-        if lasts and first == lasts[-1] + 1:
-            lasts[-1] = last
-            return
-        low = bisect_right(firsts, first) - 1
-        if low >= 0 and lasts[low] >= first - 1:
-            first = firsts[low]
-            last = max(last, lasts[low])
-        else:
-            low += 1
-        high = bisect_right(firsts, last + 1, low)
-        if high > low:
-            last = max(last, lasts[high - 1])
-        firsts[low:high] = [first]
-        lasts[low:high] = [last]
+class Keys(NamedTuple):
+    """The ids of a batch, each split or digested once.
 
-    def intervals(self) -> list[tuple[int, int]]:
-        """Return the intervals, in order."""
-        return list(zip(self._firsts, self._lasts, strict=True))
+    Attributes:
+        size: How many ids there are.
+        runs: Those minted by spools.
+        places: Where the others are in the batch.
+        digests: Those others.
+    """
+
+    scope: Scope
+    size: int
+    runs: list[Run]
+    places: list[int]
+    digests: list[bytes]
 
 
 class KnownIds:
-    """The known event ids of one business and mode.
+    """The known event ids of every business and mode.
 
     Args:
-        key: Secret of this process, at most 64 bytes.
+        key: Secret, at most 64 bytes.
     """
 
     def __init__(self, key: bytes) -> None:
-        self._digests = blake2b(digest_size=_DIGEST_BYTES, key=key)
-        self._writers: dict[str, Runs] = {}
+        self._key = key
+        self._digests: dict[Scope, blake2b] = {}
+        self._writers: dict[Scope, dict[str, Runs]] = {}
         self._foreign: set[bytes] = set()
+        self._runs = 0
 
-    def __contains__(self, event_id: str) -> bool:
-        ours = split_event_id(event_id)
-        if ours is None:
-            return bool(self._foreign) and self._digest(event_id) in self._foreign
-        runs = self._writers.get(ours[0])
-        return runs is not None and ours[1] in runs
-
-    def add(self, event_id: str) -> None:
-        """Make an id known."""
-        self.add_all((event_id,))
-
-    def add_all(self, event_ids: Iterable[str]) -> None:
-        """Make ids known; those of one writer in order cost one interval's work."""
-        writer_id, first, last = "", 0, -1
-        for event_id in event_ids:
+    def keys(self, scope: Scope, event_ids: Sequence[str]) -> Keys:
+        """Return ``event_ids`` in the form in which they are looked up and remembered."""
+        if run := _one_run(event_ids):
+            return Keys(scope, run.size, [run], [], [])
+        keys = Keys(scope, len(event_ids), [], [], [])
+        runs, state = keys.runs, self._state(scope)
+        for place, event_id in enumerate(event_ids):
             ours = split_event_id(event_id)
             if ours is None:
-                self._foreign.add(self._digest(event_id))
-            elif ours[0] == writer_id and ours[1] == last + 1:
-                last += 1
+                digest = state.copy()
+                digest.update(event_id.encode())
+                keys.places.append(place)
+                keys.digests.append(digest.digest())
+            elif runs and _follows(runs[-1], place, *ours):
+                runs[-1] = runs[-1]._replace(size=runs[-1].size + 1)
             else:
-                if writer_id:
-                    self.add_run(writer_id, first, last)
-                writer_id, first, last = ours[0], ours[1], ours[1]
-        if writer_id:
-            self.add_run(writer_id, first, last)
+                runs.append(Run(place, *ours, 1))
+        return keys
 
-    def add_run(self, writer_id: str, first: int, last: int) -> None:
+    def known(self, keys: Keys) -> list[bool]:
+        """Return, per id of the batch, whether it is known."""
+        flags = [False] * keys.size
+        writers = self._writers.get(keys.scope, {})
+        for place, writer_id, first, count in keys.runs:
+            held = writers.get(writer_id)
+            if held is None or not held.meets(first, first + count - 1):
+                continue
+            flags[place : place + count] = [
+                number in held for number in range(first, first + count)
+            ]
+        for place, digest in zip(keys.places, keys.digests, strict=True):
+            flags[place] = digest in self._foreign
+        return flags
+
+    def add(self, keys: Keys) -> None:
+        """Make ids known."""
+        for _, writer_id, first, count in keys.runs:
+            self.add_run(keys.scope, writer_id, first, first + count - 1)
+        self._writers.setdefault(keys.scope, {})
+        self._foreign.update(keys.digests)
+
+    def add_run(self, scope: Scope, writer_id: str, first: int, last: int) -> None:
         """Make the ids ``first`` to ``last`` of a writer known."""
-        runs = self._writers.get(writer_id)
-        if runs is None:
-            runs = self._writers[writer_id] = Runs()
-        runs.add(first, last)
+        held = self._writers.setdefault(scope, {}).setdefault(writer_id, Runs())
+        self._runs -= len(held)
+        held.add(first, last)
+        self._runs += len(held)
+
+    def scopes(self) -> list[Scope]:
+        """Return whose ids are known."""
+        return list(self._writers)
 
     def sizes(self) -> tuple[int, int]:
         """Return how many intervals and how many foreign ids are held."""
-        return sum(map(len, self._writers.values())), len(self._foreign)
+        return self._runs, len(self._foreign)
 
-    def _digest(self, event_id: str) -> bytes:
-        digest = self._digests.copy()
-        digest.update(event_id.encode())
-        return digest.digest()
+    def _state(self, scope: Scope) -> blake2b:
+        """Return a digest that has taken the scope, to be copied for each of its ids."""
+        if scope not in self._digests:
+            prefix = f"{scope.business_id}\0{scope.mode}\0".encode()
+            self._digests[scope] = blake2b(prefix, digest_size=_DIGEST_BYTES, key=self._key)
+        return self._digests[scope]
+
+
+def _one_run(event_ids: Sequence[str]) -> Run | None:
+    """Return the run that a whole batch is, as spools send them, or None."""
+    ours = split_event_id(event_ids[0]) if event_ids else None
+    if ours is None:
+        return None
+    writer_id, first = ours
+    last = first + len(event_ids) - 1
+    if split_event_id(event_ids[-1]) != (writer_id, last):
+        return None
+    expected = [minted(writer_id, number) for number in range(first, last + 1)]
+    return Run(0, writer_id, first, len(event_ids)) if event_ids == expected else None
+
+
+def _follows(run: Run, place: int, writer_id: str, sequence: int) -> bool:
+    return (place, writer_id, sequence) == (
+        run.place + run.size,
+        run.writer_id,
+        run.first + run.size,
+    )

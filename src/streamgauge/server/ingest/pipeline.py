@@ -75,16 +75,17 @@ class Pipeline:
         self._check_log_fits_store()
         rows = self._writer.recover()
         self._writer.ensure_rollups(meters)
+        known = self._acceptor.known
         for run in self._store.writer_runs():
-            known = self._acceptor.known(Scope(run.business_id, run.mode))
-            known.add_run(run.writer_id, run.first, run.last)
-        for business_id, mode, event_id in self._store.foreign_ids():
-            self._acceptor.known(Scope(business_id, mode)).add(event_id)
+            known.add_run(Scope(run.business_id, run.mode), run.writer_id, run.first, run.last)
+        for block in self._store.foreign_ids():
+            for scope, event_ids in block.items():
+                known.add(known.keys(Scope(*scope), event_ids))
         return rows
 
     def businesses(self) -> set[str]:
         """Return whose events are known."""
-        return self._acceptor.businesses()
+        return {scope.business_id for scope in self._acceptor.known.scopes()}
 
     def start(self) -> None:
         """Start both threads, on the running loop."""
@@ -129,7 +130,7 @@ class Pipeline:
 
     def state(self) -> PipelineState:
         """Return what the pipeline says about itself."""
-        runs, foreign = self._acceptor.known_sizes()
+        runs, foreign = self._acceptor.known.sizes()
         trouble = (self._acceptor.trouble, self._writer.trouble)
         return PipelineState(
             trouble=[text for text in trouble if text is not None],

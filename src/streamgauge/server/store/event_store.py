@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
 from streamgauge.server.metering.meter import Meter
@@ -115,8 +114,8 @@ class EventStore:
         """Yield the ids minted by spools, as runs without gaps."""
         return events.writer_runs(self._engine)
 
-    def foreign_ids(self) -> Iterator[tuple[Any, ...]]:
-        """Yield (business, mode, event id) of every id that no spool minted."""
+    def foreign_ids(self) -> Iterator[dict[tuple[str, str], list[str]]]:
+        """Yield, block by block, the ids that no spool minted, by (business, mode)."""
         return events.foreign_ids(self._engine)
 
     def newest_segment(self) -> int:

@@ -113,11 +113,14 @@ def writer_runs(engine: Engine) -> Iterator[WriterRun]:
             )
 
 
-def foreign_ids(engine: Engine) -> Iterator[tuple[Any, ...]]:
-    """Yield (business, mode, event id) of every id that no spool minted."""
+def foreign_ids(engine: Engine) -> Iterator[dict[tuple[str, str], list[str]]]:
+    """Yield, block by block, the ids that no spool minted, by (business, mode)."""
     query = f"SELECT business_id, mode, event_id FROM streamgauge.events WHERE NOT {_OURS}"
     for block in engine.blocks(query):
-        yield from block
+        by_scope: dict[tuple[str, str], list[str]] = {}
+        for business_id, mode, event_id in block:
+            by_scope.setdefault((business_id, mode), []).append(event_id)
+        yield by_scope
 
 
 def _event(row: tuple[Any, ...]) -> StoredEvent:
