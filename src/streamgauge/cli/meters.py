@@ -79,6 +79,10 @@ def archive(meter: str, client: Client) -> None:
 @click.option("--count", is_flag=True, help="Count events.")
 @click.option("--max", "max_key", metavar="KEY", help="The largest value of this metadata key.")
 @click.option("--last", "last_key", metavar="KEY", help="The latest value of this metadata key.")
+@click.option(
+    "--unique", "unique_key", metavar="KEY", help="How many different values this key has."
+)
+@click.option("--avg", "avg_key", metavar="KEY", help="The average of this metadata value.")
 @click.option("--event-name", help="Events with exactly this name.  [default: NAME]")
 @click.option("--unit", default=None, help="What one is called.  [default: byte; event to count]")
 @click.option("--price", metavar="AMOUNT", help="Price in whole currency, such as 0.05.")
@@ -108,6 +112,8 @@ def create(  # noqa: PLR0917 - one parameter per option
     count: bool,
     max_key: str | None,
     last_key: str | None,
+    unique_key: str | None,
+    avg_key: str | None,
     event_name: str | None,
     unit: str | None,
     price: str | None,
@@ -124,7 +130,14 @@ def create(  # noqa: PLR0917 - one parameter per option
 
     Prints what to type into Dodo's dashboard for the same meter and price there.
     """
-    aggregation = _aggregation({"sum": sum_key, "max": max_key, "last": last_key}, count)
+    keys = {
+        "sum": sum_key,
+        "max": max_key,
+        "last": last_key,
+        "unique": unique_key,
+        "avg": avg_key,
+    }
+    aggregation = _aggregation(keys, count)
     unit = unit or ("event" if count else "byte")
     wanted = parse_price(price, per, free, currency, unit)
     meter = {
@@ -150,7 +163,7 @@ def _aggregation(keys: dict[str, str | None], count: bool) -> dict[str, Any]:
         raise InvalidInputError(
             "the aggregation",
             [each["type"] for each in given],
-            "be one of --sum KEY, --count, --max KEY and --last KEY",
+            "be one of --count and --sum, --max, --last, --unique or --avg with a KEY",
         )
     return given[0]
 

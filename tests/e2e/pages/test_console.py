@@ -139,7 +139,7 @@ def test_a_refused_meter_is_shown_with_its_reason(browser: Browser, server: Serv
     page.goto(f"{server.url}/app/meters")
     page.get_by_label("Name", exact=True).fill("No key")
     page.get_by_label("Event name").fill("kept")
-    page.get_by_label("Over property (for sum)").fill("")
+    page.get_by_label("Over property (not for count)").fill("")
     page.get_by_role("button", name="Make meter").click()
     expect(page.get_by_role("alert")).to_contain_text("aggregation.key")
     expect(page.get_by_label("Event name")).to_have_value("kept")

@@ -39,6 +39,7 @@ from streamgauge.server.store.event_store import ROW_BITS, log_position
 
 MODE = "test_mode"
 EVENT_NAME = "stream_consumption"
+SUM = Aggregation(type=AggregationType.SUM, key="bytes")
 _SEGMENTS = itertools.count(1)
 _EVENTS = itertools.count(1)
 
@@ -64,7 +65,14 @@ class Company:
         self.billing = Billing(self.catalog, store, clock=self.clock)
         self.cut = 0
 
-    def meter(self, name: str = "egress", *, rolled_up: bool = True, **equals: str | int) -> Meter:
+    def meter(
+        self,
+        name: str = "egress",
+        *,
+        rolled_up: bool = True,
+        aggregation: Aggregation = SUM,
+        **equals: str | int,
+    ) -> Meter:
         clauses = tuple(
             Condition(key=key, operator=Operator.EQUALS, value=canonical(value))
             for key, value in equals.items()
@@ -76,7 +84,7 @@ class Company:
                 name=name,
                 event_name=EVENT_NAME,
                 measurement_unit="byte",
-                aggregation=Aggregation(type=AggregationType.SUM, key="bytes"),
+                aggregation=aggregation,
                 filter=write_filter(filter) if clauses else None,
             ),
         )

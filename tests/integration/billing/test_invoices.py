@@ -10,7 +10,6 @@ from streamgauge.core.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
-    UnsupportedError,
 )
 from streamgauge.core.units import ByteUnit
 from streamgauge.server.billing import Whose
@@ -285,23 +284,6 @@ def test_a_fixed_price_is_a_line_that_no_event_explains(company: Any) -> None:
         company.billing.explain(MODE, invoice.id, 2, Page(), late=False)
     with pytest.raises(NotFoundError, match="invoice line"):
         company.billing.explain(MODE, invoice.id, 3, Page(), late=False)
-
-
-def test_an_aggregation_that_is_not_here_yet_is_refused_by_name(company: Any) -> None:
-    peak = company.catalog.meters.create(
-        MODE,
-        NewMeter(
-            name="peak",
-            event_name="stream_consumption",
-            measurement_unit="byte",
-            aggregation=Aggregation(type=AggregationType.MAX, key="bytes"),
-        ),
-    )
-    company.product(company.price(peak), default=True)
-    company.use("c", [(day(3, 3), 1)])
-
-    with pytest.raises(UnsupportedError, match="aggregation max"):
-        company.preview("c")
 
 
 def test_a_price_changed_after_the_cut_changes_no_final_invoice(company: Any) -> None:

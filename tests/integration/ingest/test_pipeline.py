@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class Plant:
         _, accepted = await self.pipeline.ingest(json.dumps({"events": events}).encode(), SCOPE)
         return accepted.stored
 
-    def usage(self, **changes: Any) -> Decimal:
+    def usage(self, **changes: Any) -> Fraction:
         rows = self.store.usage(
             METER,
             business_id="bus_1",
@@ -96,7 +96,7 @@ class Plant:
             end=datetime(2100, 1, 1, tzinfo=UTC),
             **changes,
         )
-        return sum((row.quantity for row in rows), Decimal(0))
+        return sum((row.quantity for row in rows), Fraction(0))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ def cut(segment: int) -> int:
     return segment << 32 | LAST
 
 
-def total(shelf: Any, meter: Meter, **changes: Any) -> Decimal:
-    return sum((row.quantity for row in shelf.both_ways(meter, **changes)), Decimal(0))
+def total(shelf: Any, meter: Meter, **changes: Any) -> Fraction:
+    return sum((row.quantity for row in shelf.both_ways(meter, **changes)), Fraction(0))
 
 
 def test_a_segment_inserted_again_changes_nothing(shelf: Any, new_meter: Any) -> None:

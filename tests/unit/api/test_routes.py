@@ -121,8 +121,8 @@ def test_an_empty_body_with_a_json_type_is_no_error_where_no_body_is_read(api: A
         (b'{"name": 5}', "name is 5: Expected `str`, got `int`"),
         (b'{"name":"a","event_name":"b","measurement_unit":"c"}', "aggregation: it is required"),
         (
-            b'{"name":"a","event_name":"b","measurement_unit":"c","aggregation":{"type":"avg"}}',
-            "aggregation.type is 'avg': Invalid enum value",
+            b'{"name":"a","event_name":"b","measurement_unit":"c","aggregation":{"type":"median"}}',
+            "aggregation.type is 'median': Invalid enum value",
         ),
         (b'{"name": 5, "x": [}', "name: Expected `str`, got `int`"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from fractions import Fraction
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from streamgauge.server.api.paging import PageQuery
 from streamgauge.server.billing import Explanation
 from streamgauge.server.billing.periods import CALENDAR_MONTHS, period_at
 from streamgauge.server.billing.reading import Span
-from streamgauge.server.metering.meter import describe_meter
+from streamgauge.server.metering.meter import ADDITIVE, describe_meter
 from streamgauge.server.metering.windows import Window, check_window
 from streamgauge.server.rating.money import exact_text
 from streamgauge.server.rating.rate import Usage
@@ -60,9 +60,9 @@ class UsageItem(msgspec.Struct, frozen=True, kw_only=True):
         customer_id: Only when grouped by it.
         group: Metadata values by key; null where events have no such key.
         bucket: Start of the bucket.
-        quantity: Raw units, exact decimal text.
+        quantity: Raw units, exact decimal text; an average that is no decimal is ``a/b``.
         events: How many events made it.
-        not_counted: How many more were taken but hold no number to add.
+        not_counted: How many more were taken but hold nothing to count.
     """
 
     customer_id: str | None
@@ -83,7 +83,8 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
         measurement_unit: The meter's label.
         start: Included.
         end: Excluded.
-        quantity: Of all items together, and with ``top`` of all customers; exact decimal text.
+        quantity: Of everything asked for together, with ``top`` of all customers; exact decimal
+            text.
         events: As ``quantity``.
         not_counted: As ``quantity``.
         items: By customer, group and bucket; with ``top`` the largest first.
@@ -136,24 +137,27 @@ async def explain(call: Call) -> Explanation:
 def _read(call: Call, query: UsageQuery) -> UsageAnswer:
     meter = call.parts.catalog.meters.get(call.caller.mode, query.meter_id)
     window = query.window(utc(call.parts.clock.time_ns()))
-    rows = call.parts.store.usage(
+    read = partial(
+        call.parts.store.usage,
         meter,
         business_id=call.caller.business_id,
         mode=call.caller.mode,
         start=window.start,
         end=window.end,
         customer_id=query.customer_id,
+    )
+    rows = read(
+        by_customer=CUSTOMER in query.group_by or query.top is not None,
         group_by=[key for key in query.group_by if key != CUSTOMER],
         bucket=query.bucket,
+        top=query.top,
     )
-    total = _sum(rows)
-    by_customer = CUSTOMER in query.group_by or query.top is not None
-    items = _items(rows, by_customer=by_customer)
-    if query.top is not None:
-        items = sorted(items, key=lambda item: Fraction(item.quantity), reverse=True)[: query.top]
-    if len(items) > USAGE_ROWS_MAX:
+    if len(rows) > USAGE_ROWS_MAX:
         rule = f"give at most {USAGE_ROWS_MAX} items; narrow the window, the bucket or the groups"
-        raise InvalidInputError("group_by", len(items), rule)
+        raise InvalidInputError("group_by", len(rows), rule)
+    # Items add up to the whole only where quantities do, and where none is left out.
+    adds_up = meter.aggregation.type in ADDITIVE and query.top is None
+    total = _sum(rows if adds_up else read(by_customer=False))
     return UsageAnswer(
         meter_id=meter.id,
         name=meter.name,
@@ -164,7 +168,7 @@ def _read(call: Call, query: UsageQuery) -> UsageAnswer:
         quantity=exact_text(total.quantity),
         events=total.events,
         not_counted=total.not_counted,
-        items=items,
+        items=[_item(row) for row in rows],
     )
 
 
@@ -177,38 +181,21 @@ def _check_top(query: UsageQuery) -> None:
         raise InvalidInputError("top", query.top, "stand without bucket and metadata groups")
 
 
-def _items(rows: list[UsageRow], *, by_customer: bool) -> list[UsageItem]:
-    groups: dict[tuple[str | None, tuple[str, ...], datetime | None], list[UsageRow]] = {}
-    for row in rows:
-        customer_id = row.customer_id if by_customer else None
-        key = (customer_id, tuple(row.group.values()), row.bucket)
-        groups.setdefault(key, []).append(row)
-    found = []
-    for (customer_id, _, bucket), members in groups.items():
-        total = _sum(members)
-        group = {
-            key: msgspec.Raw((text or "null").encode()) for key, text in members[0].group.items()
-        }
-        found.append(
-            UsageItem(
-                customer_id=customer_id,
-                group=group,
-                bucket=bucket,
-                quantity=exact_text(total.quantity),
-                events=total.events,
-                not_counted=total.not_counted,
-            )
-        )
-    return found
+def _item(row: UsageRow) -> UsageItem:
+    return UsageItem(
+        customer_id=row.customer_id or None,
+        group={key: msgspec.Raw((text or "null").encode()) for key, text in row.group.items()},
+        bucket=row.bucket,
+        quantity=exact_text(row.quantity),
+        events=row.events,
+        not_counted=row.not_counted,
+    )
 
 
 def _sum(rows: Iterable[UsageRow]) -> Usage:
     total = Usage()
     for row in rows:
-        # Decimals are not added as such: their arithmetic rounds to 28 digits.
-        part = Usage(
-            quantity=Fraction(row.quantity), events=row.events, not_counted=row.not_counted
-        )
+        part = Usage(quantity=row.quantity, events=row.events, not_counted=row.not_counted)
         total = total.plus(part)
     return total
 

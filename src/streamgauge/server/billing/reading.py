@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from fractions import Fraction
 
 import msgspec
 
@@ -41,7 +40,8 @@ class ExplainedEvent(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: When it was used.
         received_at: When the server took it.
         log_position: Its place in the log, as decimal text.
-        units: What it adds, exact decimal text; None if it holds no number to add.
+        units: What it brings, exact decimal text: the number that is added or compared, 1 for
+            ``count`` and ``unique``; None if it is not counted.
         metadata: As it was sent.
     """
 
@@ -57,15 +57,10 @@ def read_usage(store: EventStore, span: Span) -> Usage:
     """Return what a meter says of a customer in all windows together.
 
     Raises:
-        UnsupportedError: The meter's aggregation cannot be evaluated yet.
         UnavailableError: The store cannot answer now.
     """
-    total = Usage()
-    for window in span.windows:
-        total = total.plus(_usage(store, span, window, span.up_to))
-        if span.after is not None:
-            total = total.minus(_usage(store, span, window, span.after))
-    return total
+    usage = _usage(store, span, span.up_to)
+    return usage if span.after is None else usage.minus(_usage(store, span, span.after))
 
 
 def read_events(store: EventStore, span: Span, *, limit: int, offset: int) -> list[ExplainedEvent]:
@@ -108,23 +103,23 @@ def _taken(store: EventStore, span: Span, window: Window) -> int:
     return usage.events + usage.not_counted
 
 
-def _usage(store: EventStore, span: Span, window: Window, up_to: int | None) -> Usage:
+def _usage(store: EventStore, span: Span, up_to: int | None) -> Usage:
+    if not span.windows:
+        return Usage()
+    # All windows at once: a maximum, or what came last, is not the sum of its parts.
     rows = store.usage(
         span.meter,
         business_id=span.meter.business_id,
         mode=span.meter.mode,
-        start=window.start,
-        end=window.end,
+        start=span.windows[0].start,
+        end=span.windows[-1].end,
+        within=span.windows,
         customer_id=span.customer_id,
         up_to=up_to,
     )
-    total = Usage()
     for row in rows:
-        # Decimals are not added as such: their arithmetic rounds to 28 digits.
-        quantity = Fraction(row.quantity)
-        part = Usage(quantity=quantity, events=row.events, not_counted=row.not_counted)
-        total = total.plus(part)
-    return total
+        return Usage(quantity=row.quantity, events=row.events, not_counted=row.not_counted)
+    return Usage()
 
 
 def _explained(meter: Meter, event: StoredEvent) -> ExplainedEvent:

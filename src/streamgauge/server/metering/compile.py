@@ -5,9 +5,9 @@ A canonical text is never empty, so ``metadata[key] = ''`` means that the proper
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
-from streamgauge.core.errors import UnsupportedError
 from streamgauge.core.limits import NUMBER_PLACES_MAX
 from streamgauge.core.metadata import parse
 from streamgauge.server.metering.filters import (
@@ -25,6 +25,7 @@ _ORDER_SIGNS: Final = {
     Operator.LESS_THAN: "<",
     Operator.LESS_THAN_OR_EQUALS: "<=",
 }
+ZERO: Final = f"toDecimal256(0, {NUMBER_PLACES_MAX})"
 # Percent signs and braces are placeholders to clients that bind parameters, even inside a literal.
 _ESCAPES: Final = str.maketrans(
     {
@@ -54,31 +55,56 @@ def condition(meter: Meter) -> str:
     return f"({named} AND {clause(meter.filter)})"
 
 
-def value(meter: Meter) -> str:
-    """Return the SQL expression of what one event adds, a Nullable(Decimal(76, 12)).
+class Aggregates(NamedTuple):
+    """What a meter says, as SQL aggregates.
 
-    NULL means that the event is taken but holds no number to add.
-
-    Raises:
-        UnsupportedError: The aggregation cannot be evaluated yet.
+    Attributes:
+        quantity: An exact number; of ``avg`` the sum, to be divided by ``events``.
+        events: How many events are counted.
+        not_counted: How many are taken but are not counted.
     """
-    aggregation = meter.aggregation
-    if aggregation.type is AggregationType.COUNT:
-        return f"toDecimal256OrNull('1', {NUMBER_PLACES_MAX})"
-    if aggregation.type is not AggregationType.SUM or aggregation.key is None:
-        raise UnsupportedError(
-            f"aggregation {aggregation.type} of meter {meter.id} cannot be evaluated yet; "
-            "count and sum can"
-        )
-    return _number(_property(aggregation.key))
+
+    quantity: str
+    events: str
+    not_counted: str
 
 
-def clause(node: Filter | Condition) -> str:
-    """Return the SQL predicate (0 or 1, never NULL) of a filter or a condition."""
+def over_events(meter: Meter) -> Aggregates:
+    """Return the SQL of what ``meter`` says over the events that it takes."""
+    kind, key = meter.aggregation.type, meter.aggregation.key
+    if key is None:
+        return Aggregates("count()", "count()", "toUInt64(0)")
+    text, number = property_of(key), number_of(property_of(key))
+    counted = f"{number} IS NOT NULL"
+    match kind:
+        case AggregationType.MAX:
+            quantity = f"ifNull(max({number}), {ZERO})"
+        case AggregationType.LAST:
+            place = "(timestamp, log_position)"
+            quantity = f"argMaxIf(assumeNotNull({number}), {place}, {counted})"
+        case AggregationType.UNIQUE:
+            counted = f"{text} != ''"
+            quantity = f"uniqExactIf({text}, {counted})"
+        case _:
+            quantity = f"sum(ifNull({number}, {ZERO}))"
+    return Aggregates(quantity, f"countIf({counted})", f"countIf(NOT ({counted}))")
+
+
+def clause(node: Filter | Condition, leaf: Callable[[Condition], str] | None = None) -> str:
+    """Return the SQL predicate (0 or 1, never NULL) of a filter or a condition.
+
+    Args:
+        node: What to compile.
+        leaf: How a condition is compiled; over the metadata of events if None.
+    """
     if isinstance(node, Filter):
         sign = " AND " if node.conjunction is Conjunction.AND else " OR "
-        return f"({sign.join(clause(inner) for inner in node.clauses)})"
-    found = _property(node.key)
+        return f"({sign.join(clause(inner, leaf) for inner in node.clauses)})"
+    return comparison(node, property_of(node.key)) if leaf is None else leaf(node)
+
+
+def comparison(node: Condition, found: str) -> str:
+    """Return the SQL predicate of a condition over a property whose canonical text is ``found``."""
     if node.operator is Operator.EQUALS:
         return f"{found} = {literal(node.value)}"
     if node.operator is Operator.NOT_EQUALS:
@@ -95,14 +121,16 @@ def _ordering(node: Condition, found: str) -> str:
     sign = _ORDER_SIGNS[node.operator]
     if node.value.startswith('"'):
         return f"(startsWith({found}, '\"') AND {_text(found)} {sign} {_operand(node)})"
-    return f"ifNull({_number(found)} {sign} {_number(literal(node.value))}, 0)"
+    return f"ifNull({number_of(found)} {sign} {number_of(literal(node.value))}, 0)"
 
 
-def _property(key: str) -> str:
+def property_of(key: str) -> str:
+    """Return the SQL of an event's metadata value as canonical text; empty where it is missing."""
     return f"metadata[{literal(key)}]"
 
 
-def _number(text: str) -> str:
+def number_of(text: str) -> str:
+    """Return the SQL of a canonical text as a Nullable(Decimal(76, 12)); NULL if no number."""
     return f"toDecimal256OrNull({text}, {NUMBER_PLACES_MAX})"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -19,13 +20,20 @@ class AggregationType(StrEnum):
     SUM = "sum"
     MAX = "max"
     LAST = "last"
+    UNIQUE = "unique"
+    AVG = "avg"
+
+
+ADDITIVE: Final = frozenset({AggregationType.COUNT, AggregationType.SUM})
+"""Of these, the usage of two windows or customers together is the sum of both."""
 
 
 class Aggregation(msgspec.Struct, frozen=True, kw_only=True):
     """How events add up.
 
     Attributes:
-        type: Count, sum, max or last.
+        type: ``count``, ``sum``, ``max`` and ``last`` as in Dodo's API; ``unique`` (how many
+            different values) and ``avg`` (sum by number of values) are ours.
         key: The metadata value that is added up; none for a count.
     """
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from operator import ge, gt, le, lt
@@ -14,7 +13,7 @@ import msgspec
 from streamgauge.core.events import UsageEvent
 from streamgauge.core.metadata import Scalar, parse
 from streamgauge.server.metering.filters import Condition, Conjunction, Filter, Operator
-from streamgauge.server.metering.meter import AggregationType, Meter
+from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
 
 _ORDERS: Final = {
     Operator.GREATER_THAN: gt,
@@ -35,13 +34,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def measure(meter: Meter, events: Iterable[UsageEvent]) -> Measured:
     """Return what ``meter`` says of ``events``, given in log order."""
     taken = [event for event in events if takes(meter, event)]
-    added = [
-        (event.timestamp, part)
-        for event in taken
-        if (part := adds(meter, event.metadata)) is not None
-    ]
-    quantity = _aggregate(meter.aggregation.type, added)
-    return Measured(quantity=quantity, events=len(added), not_counted=len(taken) - len(added))
+    # A stable sort: of equal timestamps, the later in the log stays the later.
+    taken.sort(key=lambda event: event.timestamp)
+    parts = [part for event in taken if (part := adds(meter, event.metadata)) is not None]
+    return Measured(
+        quantity=_aggregate(meter.aggregation, parts, taken),
+        events=len(parts),
+        not_counted=len(taken) - len(parts),
+    )
 
 
 def takes(meter: Meter, event: UsageEvent) -> bool:
@@ -51,10 +51,14 @@ def takes(meter: Meter, event: UsageEvent) -> bool:
 
 
 def adds(meter: Meter, metadata: Mapping[str, str]) -> Fraction | None:
-    """Return what an event of canonical ``metadata`` adds, or None if it holds no number."""
-    if meter.aggregation.key is None:
+    """Return what an event of canonical ``metadata`` brings, or None if it is not counted.
+
+    It is the number under the meter's key; 1 for a count and for any value of ``unique``.
+    """
+    key = meter.aggregation.key
+    if key is None or (meter.aggregation.type is AggregationType.UNIQUE and key in metadata):
         return Fraction(1)
-    found = parse(metadata.get(meter.aggregation.key, "false"))
+    found = parse(metadata.get(key, "false"))
     return None if isinstance(found, bool | str) else Fraction(found)
 
 
@@ -68,16 +72,21 @@ def holds(clause: Filter | Condition, metadata: Mapping[str, str]) -> bool:
     return _compare(clause.operator, parse(metadata[clause.key]), parse(clause.value))
 
 
-def _aggregate(type: AggregationType, added: list[tuple[datetime, Fraction]]) -> Fraction:
-    parts = [part for _, part in added]
-    match type:
+def _aggregate(
+    aggregation: Aggregation, parts: Sequence[Fraction], taken: Sequence[UsageEvent]
+) -> Fraction:
+    match aggregation.type:
         case AggregationType.COUNT | AggregationType.SUM:
             return sum(parts, Fraction(0))
         case AggregationType.MAX:
             return max(parts, default=Fraction(0))
         case AggregationType.LAST:
-            latest = max((at for at, _ in added), default=None)
-            return next((part for at, part in reversed(added) if at == latest), Fraction(0))
+            return parts[-1] if parts else Fraction(0)
+        case AggregationType.AVG:
+            return sum(parts, Fraction(0)) / max(len(parts), 1)
+        case AggregationType.UNIQUE:
+            found = {event.metadata.get(aggregation.key or "") for event in taken}
+            return Fraction(len(found - {None}))
 
 
 def _compare(operator: Operator, found: Scalar, asked: Scalar) -> bool:

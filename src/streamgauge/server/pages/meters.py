@@ -56,14 +56,14 @@ async def create(visit: Visit) -> Response:
 
 def _new_meter(form: dict[str, str]) -> NewMeter:
     kind = form.get("aggregation", "sum")
-    if kind not in {"sum", "count"}:
-        raise InvalidInputError("aggregation", kind, "be sum or count")
+    if kind not in set(AggregationType):
+        raise InvalidInputError("aggregation", kind, f"be one of {', '.join(AggregationType)}")
     key = form.get("key") or None
     return NewMeter(
         name=form.get("name", ""),
         event_name=form.get("event_name", ""),
         measurement_unit=form.get("measurement_unit", ""),
-        aggregation=Aggregation(type=AggregationType(kind), key=key if kind == "sum" else None),
+        aggregation=Aggregation(type=AggregationType(kind), key=key),
         filter=_filter(form),
     )
 
@@ -106,5 +106,11 @@ async def _page(visit: Visit, *, error: str | None = None, status: int = 200) ->
     form = {field: visit.form.get(field, "") for field in _FIELDS}
     operators = [operator.value for operator in Operator]
     return visit.page(
-        "meters.html", status=status, meters=rows, form=form, operators=operators, error=error
+        "meters.html",
+        status=status,
+        meters=rows,
+        form=form,
+        aggregations=[kind.value for kind in AggregationType],
+        operators=operators,
+        error=error,
     )

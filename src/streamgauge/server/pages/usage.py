@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from functools import partial
 from typing import Final
 
@@ -70,10 +69,8 @@ def _usage(visit: Visit, month: Window) -> list[UsageLine]:
     lines: list[UsageLine] = []
     for meter in visit.parts.catalog.meters.list(mode, archived=False):
         read = partial(visit.parts.store.usage, meter, business_id=business_id, mode=mode)
-        rows = sorted(
-            read(start=month.start, end=month.end), key=lambda row: row.quantity, reverse=True
-        )
-        lines += [_line(meter, row) for row in rows[:USAGE_ROWS_SHOWN]]
+        rows = read(start=month.start, end=month.end, top=USAGE_ROWS_SHOWN)
+        lines += [_line(meter, row) for row in rows]
     return lines[:USAGE_ROWS_SHOWN]
 
 
@@ -82,7 +79,7 @@ def _line(meter: Meter, row: UsageRow) -> UsageLine:
     return UsageLine(
         meter=meter.name,
         customer_id=row.customer_id,
-        quantity=exact_text(Fraction(row.quantity)),
+        quantity=exact_text(row.quantity),
         readable=format_bytes(int(row.quantity)) if counts_bytes else meter.measurement_unit,
         events=row.events,
         not_counted=row.not_counted,

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
 from streamgauge.server.metering.meter import Meter
+from streamgauge.server.metering.windows import Window
 from streamgauge.server.store import events, rollups, usage
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rows import Bucket, StoredEvent, UsageRow, WriterRun
@@ -142,35 +143,42 @@ class EventStore:
         start: datetime,
         end: datetime,
         customer_id: str | None = None,
+        by_customer: bool = True,
         group_by: Sequence[str] = (),
         bucket: Bucket | None = None,
+        within: Sequence[Window] = (),
         up_to: int | None = None,
+        top: int | None = None,
     ) -> list[UsageRow]:
         """Return what ``meter`` says for ``[start, end)``: a row per customer, group and bucket.
 
-        Reads minute rollups; with ``group_by`` (metadata keys to tell apart) or ``up_to`` (a log
+        Reads rollups; with ``group_by`` (metadata keys to tell apart) or ``up_to`` (a log
         position; later events are left out) it reads the events themselves. ``start`` and ``end``
-        are whole UTC minutes; without ``bucket`` time is not cut.
+        are whole UTC minutes; ``within`` leaves only parts of that window; without ``bucket`` time
+        is not cut, and without ``by_customer`` all customers are one row. ``top`` gives so many
+        rows at most, the largest first.
 
         Raises:
             InvalidInputError: A bound is off the minute, or a key is no metadata key.
-            UnsupportedError: The meter's aggregation cannot be evaluated yet.
             UnavailableError: The engine refuses.
         """
-        usage.check_window(start, end)
+        window = usage.check_window(start, end)
         asked = usage.UsageQuery(
             meter=meter,
             business_id=business_id,
             mode=mode,
-            start=start,
-            end=end,
+            windows=tuple(within) or (window,),
             customer_id=customer_id,
+            by_customer=by_customer,
             group_by=usage.check_group_by(group_by),
             bucket=bucket,
             up_to=up_to,
+            top=top,
         )
         rolled_up = rollups.can_roll_up(meter) and rollups.view_name(meter) in self._filled
-        return usage.read(self._engine, asked, rolled_up=rolled_up)
+        rolled_up = rolled_up and not group_by and up_to is None
+        source = rollups.source(asked) if rolled_up else usage.over_events(asked)
+        return usage.read(self._engine, asked, source)
 
     def close(self) -> None:
         """Let go of the engine's directory."""

@@ -14,17 +14,17 @@ from typing import Final
 
 from streamgauge.core.limits import BACKFILL_CHUNK_ROWS
 from streamgauge.server.metering import compile as compiled
-from streamgauge.server.metering.meter import AggregationType, Meter
+from streamgauge.server.metering.meter import ADDITIVE, Meter
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.schema import INSERT_SETTINGS
+from streamgauge.server.store.usage import Source, UsageQuery
 
-_ROLLED_UP: Final = frozenset({AggregationType.COUNT, AggregationType.SUM})
 _METER_ID: Final = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
 def can_roll_up(meter: Meter) -> bool:
     """Tell whether minutes of this meter add up to its usage."""
-    return meter.aggregation.type in _ROLLED_UP and _METER_ID.fullmatch(meter.id) is not None
+    return meter.aggregation.type in ADDITIVE and _METER_ID.fullmatch(meter.id) is not None
 
 
 def view_name(meter: Meter) -> str:
@@ -98,25 +98,30 @@ def _backfill(engine: Engine, meter: Meter, cut: int, month: int, chunk: tuple[i
     )
 
 
-def _minutes(meter: Meter, where: str) -> str:
-    return (
-        f"SELECT business_id, mode, {compiled.literal(meter.id)} AS meter_id, customer_id, "
-        f"toDateTime(toStartOfMinute(timestamp), 'UTC') AS minute, "
-        f"{quantity(meter)} AS quantity, {tallies(meter)} "
-        f"FROM streamgauge.events WHERE {_taken(meter)} AND {where} "
-        "GROUP BY business_id, mode, customer_id, minute"
+def source(asked: UsageQuery) -> Source:
+    """Return the minutes of a meter as a source of its usage."""
+    return Source(
+        table="streamgauge.usage_minutes",
+        where=(
+            f"business_id = {compiled.literal(asked.business_id)}",
+            f"mode = {compiled.literal(asked.mode)}",
+            f"meter_id = {compiled.literal(asked.meter.id)}",
+        ),
+        time="minute",
+        groups=(),
+        aggregates=compiled.Aggregates("sum(quantity)", "sum(events)", "sum(not_counted)"),
     )
 
 
-def quantity(meter: Meter) -> str:
-    """Return the SQL of the exact sum over events that ``meter`` takes."""
-    return f"sum(ifNull({compiled.value(meter)}, toDecimal256(0, 12)))"
-
-
-def tallies(meter: Meter) -> str:
-    """Return the SQL columns events and not_counted over events that ``meter`` takes."""
-    amount = compiled.value(meter)
-    return f"countIf({amount} IS NOT NULL) AS events, countIf({amount} IS NULL) AS not_counted"
+def _minutes(meter: Meter, where: str) -> str:
+    amount, events, not_counted = compiled.over_events(meter)
+    return (
+        f"SELECT business_id, mode, {compiled.literal(meter.id)} AS meter_id, customer_id, "
+        f"toDateTime(toStartOfMinute(timestamp), 'UTC') AS minute, "
+        f"{amount} AS quantity, {events} AS events, {not_counted} AS not_counted "
+        f"FROM streamgauge.events WHERE {_taken(meter)} AND {where} "
+        "GROUP BY business_id, mode, customer_id, minute"
+    )
 
 
 def _taken(meter: Meter) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 import msgspec
 
@@ -43,18 +43,20 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     """What a meter says for one customer, one group and one bucket.
 
     Attributes:
+        customer_id: Empty where all customers are one row.
         group: Canonical JSON text by metadata key of ``group_by``; empty text where an event has
             no such key.
         bucket: Start of the bucket; aware, UTC; None when usage is not cut along time.
-        quantity: The exact sum.
-        events: How many events were added up.
-        not_counted: How many events the meter takes but cannot add up: no number under its key.
+        quantity: What the meter says, exactly.
+        events: How many events were counted.
+        not_counted: How many events the meter takes but cannot count: no number under its key, or
+            for ``unique`` no value.
     """
 
     customer_id: str
     group: dict[str, str]
     bucket: datetime | None
-    quantity: Decimal
+    quantity: Fraction
     events: int
     not_counted: int
 

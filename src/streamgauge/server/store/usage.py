@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +14,9 @@ from streamgauge.core.errors import InvalidInputError
 from streamgauge.core.limits import GROUP_KEYS_MAX
 from streamgauge.core.metadata import check_key
 from streamgauge.server.metering import compile as compiled
-from streamgauge.server.metering.meter import Meter
+from streamgauge.server.metering.meter import AggregationType, Meter
+from streamgauge.server.metering.windows import Window
 from streamgauge.server.store.engine import Engine
-from streamgauge.server.store.events import micros
-from streamgauge.server.store.rollups import quantity, tallies
 from streamgauge.server.store.rows import Bucket, UsageRow
 
 _BUCKET_STARTS: Final = {
@@ -32,25 +31,46 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked.
 
     Attributes:
-        start: Aware, on a whole minute; included.
-        end: Aware, on a whole minute; excluded.
-        group_by: Metadata keys to tell apart; these read events instead of rollups.
+        windows: When; without overlap. One row covers all of them together.
+        by_customer: A row per customer; else all customers are one.
+        group_by: Metadata keys to tell apart.
+        bucket: How time is cut; not at all if None.
         up_to: Count only events up to this log position; this reads events instead of rollups.
+        top: Only so many rows, those with the most.
     """
 
     meter: Meter
     business_id: str
     mode: str
-    start: datetime
-    end: datetime
+    windows: tuple[Window, ...]
     customer_id: str | None = None
+    by_customer: bool = True
     group_by: tuple[str, ...] = ()
     bucket: Bucket | None = None
     up_to: int | None = None
+    top: int | None = None
 
 
-def check_window(start: datetime, end: datetime) -> None:
-    """Check the bounds of a window.
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where usage is read from, as SQL.
+
+    Attributes:
+        table: A table or a subquery with the customer, the time and what the rest reads.
+        where: Conditions besides customer and time.
+        time: The column of time.
+        group: The SQL of a metadata value to group by, by its key.
+        aggregates: What the meter says.
+    """
+
+    table: str
+    where: tuple[str, ...]
+    time: str
+    groups: tuple[str, ...]
+    aggregates: compiled.Aggregates
+
+
+def check_window(start: datetime, end: datetime) -> Window:
+    """Return a window whose bounds are good.
 
     Raises:
         InvalidInputError: A bound is off the minute, or the window is empty.
@@ -60,6 +80,7 @@ def check_window(start: datetime, end: datetime) -> None:
             raise InvalidInputError(field, at.isoformat(), "be on a whole UTC minute")
     if to_ns(start) >= to_ns(end):
         raise InvalidInputError("end", end.isoformat(), f"be after start, {start.isoformat()}")
+    return Window(start=start, end=end)
 
 
 def check_group_by(group_by: Sequence[str]) -> tuple[str, ...]:
@@ -74,62 +95,70 @@ def check_group_by(group_by: Sequence[str]) -> tuple[str, ...]:
     return keys
 
 
-def read(engine: Engine, asked: UsageQuery, *, rolled_up: bool) -> list[UsageRow]:
-    """Return one row per customer, group and bucket that has events, in that order.
-
-    Raises:
-        UnsupportedError: The meter's aggregation cannot be evaluated yet.
-        UnavailableError: The engine refuses.
-    """
-    source = _from_rollup if rolled_up and not asked.group_by and asked.up_to is None else _from_raw
-    select, where, time_column = source(asked)
-    where += ["business_id = {business_id:String}", "mode = {mode:String}"]
-    where += [f"{time_column} >= {micros('start')}", f"{time_column} < {micros('end')}"]
-    parameters: dict[str, Any] = {
-        "business_id": asked.business_id,
-        "mode": asked.mode,
-        "start": to_ns(asked.start) // 1_000,
-        "end": to_ns(asked.end) // 1_000,
-    }
-    if asked.customer_id is not None:
-        where.append("customer_id = {customer_id:String}")
-        parameters["customer_id"] = asked.customer_id
-    group_columns = [f"group_{place}" for place in range(len(asked.group_by))]
-    columns = ["customer_id", *group_columns, "bucket"]
-    query = (
-        f"SELECT {_bucket(asked.bucket, time_column)} AS bucket, {select} "
-        f"WHERE {' AND '.join(where)} GROUP BY {', '.join(columns)} ORDER BY {', '.join(columns)}"
-    )
-    return [_row(asked, row) for row in engine.rows(query, parameters)]
-
-
-def _from_rollup(asked: UsageQuery) -> tuple[str, list[str], str]:
-    # Other names than the columns', since an alias would hide the column it sums.
-    select = (
-        "customer_id, toString(sum(quantity)) AS total, sum(events) AS counted, "
-        "sum(not_counted) AS skipped FROM streamgauge.usage_minutes"
-    )
-    return select, [f"meter_id = {compiled.literal(asked.meter.id)}"], "minute"
-
-
-def _from_raw(asked: UsageQuery) -> tuple[str, list[str], str]:
-    groups = "".join(
-        f"metadata[{compiled.literal(key)}] AS group_{place}, "
-        for place, key in enumerate(asked.group_by)
-    )
+def over_events(asked: UsageQuery) -> Source:
+    """Return the events themselves as a source."""
     where = [compiled.condition(asked.meter)]
+    where += [
+        f"business_id = {compiled.literal(asked.business_id)}",
+        f"mode = {compiled.literal(asked.mode)}",
+    ]
     if asked.up_to is not None:
         where.append(f"log_position <= {asked.up_to}")
-    return (
-        f"customer_id, {groups}{_sums(asked.meter)} FROM streamgauge.events",
-        where,
-        "timestamp",
+    return Source(
+        table="streamgauge.events",
+        where=tuple(where),
+        time="timestamp",
+        groups=tuple(compiled.property_of(key) for key in asked.group_by),
+        aggregates=compiled.over_events(asked.meter),
     )
 
 
-def _sums(meter: Meter) -> str:
-    # As text: the client would make the decimal under its thread's precision.
-    return f"toString({quantity(meter)}), {tallies(meter)}"
+def read(engine: Engine, asked: UsageQuery, source: Source) -> list[UsageRow]:
+    """Return one row per customer, group and bucket that has events, in that order.
+
+    With ``top`` the largest come first.
+
+    Raises:
+        UnavailableError: The engine refuses.
+    """
+    groups = [f"group_{place}" for place in range(len(source.groups))]
+    columns = {
+        "bucket": _bucket(asked.bucket, source.time),
+        "customer": "customer_id" if asked.by_customer else "''",
+        **dict(zip(groups, source.groups, strict=True)),
+    }
+    selected = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
+    keys = ", ".join(["customer", *groups, "bucket"])
+    where = [*source.where, _within(asked.windows, source.time)]
+    if asked.customer_id is not None:
+        where.append(f"customer_id = {compiled.literal(asked.customer_id)}")
+    amount, events, not_counted = source.aggregates
+    order, limit = keys, ""
+    if asked.top is not None:
+        averaged = asked.meter.aggregation.type is AggregationType.AVG
+        size = "quantity / greatest(counted, 1)" if averaged else "quantity"
+        order, limit = f"{size} DESC, {keys}", f"LIMIT {asked.top}"
+    # Other names than the columns', since an alias would hide the column it sums. The quantity
+    # travels as text: the client would make the decimal under its thread's precision.
+    query = (
+        f"SELECT * EXCEPT (quantity), toString(quantity) FROM ("  # noqa: S608 - see compiled.literal
+        f"SELECT {selected}, {amount} AS quantity, {events} AS counted, {not_counted} AS skipped "
+        f"FROM {source.table} WHERE {' AND '.join(where)} GROUP BY {keys} HAVING counted + skipped "
+        f"> 0) ORDER BY {order} {limit}"
+    )
+    return [_row(asked, row) for row in engine.rows(query)]
+
+
+def _within(windows: Sequence[Window], column: str) -> str:
+    spans = [
+        f"({column} >= {_instant(window.start)} AND {column} < {_instant(window.end)})"
+        for window in windows
+    ]
+    return f"({' OR '.join(spans)})"
+
+
+def _instant(at: datetime) -> str:
+    return f"fromUnixTimestamp64Micro({to_ns(at) // 1_000}, 'UTC')"
 
 
 def _bucket(bucket: Bucket | None, column: str) -> str:
@@ -139,12 +168,13 @@ def _bucket(bucket: Bucket | None, column: str) -> str:
 
 
 def _row(asked: UsageQuery, row: tuple[Any, ...]) -> UsageRow:
-    bucket, customer_id, *groups, total, events, not_counted = row
+    bucket, customer_id, *groups, events, not_counted, quantity = row
+    averaged = asked.meter.aggregation.type is AggregationType.AVG
     return UsageRow(
         customer_id=customer_id,
         group=dict(zip(asked.group_by, groups, strict=True)),
         bucket=None if asked.bucket is None else datetime.fromtimestamp(bucket, UTC),
-        quantity=Decimal(total),
+        quantity=Fraction(quantity) / max(events if averaged else 1, 1),
         events=events,
         not_counted=not_counted,
     )
