@@ -27,6 +27,7 @@ DOORS = {
     "click": ("cli/", "demo/"),
     "clickhouse_connect": ("server/store/",),
     "jinja2": ("server/pages/",),
+    "jwt": ("streams/resolvers/tokens.py",),
     "nats": ("server/ingest/jetstream.py",),
     "rich": ("cli/", "demo/"),
     "sqlalchemy": ("server/catalog/",),

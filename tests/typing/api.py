@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import assert_type, reveal_type
 
+import flask
+from aiohttp import web
+from django.http import HttpRequest  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.websockets import WebSocket
@@ -22,7 +25,18 @@ from streamgauge import (
     track_stream_bytes,
 )
 from streamgauge.asgi import StreamBytesMiddleware as FromAsgi
-from streamgauge.customers import RequestView
+from streamgauge.customers import (
+    RequestView,
+    Signer,
+    first_of,
+    from_cookie,
+    from_header,
+    from_jwt,
+    from_path,
+    from_query,
+    from_session,
+    view_of,
+)
 
 ingestion = Ingestion(environment="test_mode", event_name="stream_consumption", api_key=lambda: "k")
 Ingestion()  # error: call-arg
@@ -95,6 +109,32 @@ async def endpoint(request: Request, websocket: WebSocket) -> None:
     bill_to(request.scope, customer_id="ann")
     bill_to(request, "ann")  # error: call-arg
     bill_to("request", customer_id="ann")  # error: arg-type
+
+
+def handlers(request: web.Request, environ: dict[str, object]) -> None:
+    bill_to(request, customer_id="ann")
+    bill_to(flask.request, customer_id="ann")
+    bill_to(environ, customer_id="ann")
+    bill_to(HttpRequest(), customer_id="ann")
+    assert_type(view_of(flask.request), RequestView)
+
+
+signer = Signer(["secret"])
+assert_type(signer.sign("ann", ttl_s=60), str)
+signer.sign("ann")  # error: call-arg
+resolvers = first_of(
+    from_path("/{customer_id}"),
+    from_session(),
+    from_cookie("viewer", signer=signer),
+    from_query("viewer", signer=signer),
+    from_header("x-customer", trusted_proxies=["10.0.0.0/8"]),
+    from_jwt(key="secret", algorithms=["HS256"]),
+    customer,
+)
+StreamBytesMiddleware(app, ingestion=ingestion, customer=resolvers)
+StreamBytesMiddleware(app, ingestion=ingestion, customer=from_path("/{customer_id}"))
+from_jwt(key="secret")  # error: call-arg
+from_header("x-customer", trusted_proxies=[b"10.0.0.0/8"])  # error: list-item
 
 
 assert_type(kit.MemorySink().bytes_by_customer(), dict[str, int])

@@ -130,6 +130,12 @@ AUTH_RETRY_S: Final = 60
 CUSTOMER_WAIT_S: Final = 5.0
 # As frameworks have it: far above any form, and a crowd of fields must not cost time.
 QUERY_FIELDS_MAX: Final = 1_000
+# Of a secret that signs customers: what HMAC-SHA256 puts out, so that guessing gains nothing.
+SECRET_BYTES_MIN: Final = 32
+# The longest id in base64url, an expiry and a signature; longer texts are not looked at.
+SIGNED_CUSTOMER_CHARS_MAX: Final = 1_500
+# A leap year: a signature that is to live longer should be made again.
+SIGNED_CUSTOMER_S_MAX: Final = 366 * 24 * 60 * 60
 # One line a minute per cause says enough in a log.
 LOG_INTERVAL_S: Final = 60
 # Directories listed as left alone; a planted crowd must not fill memory.

@@ -15,10 +15,11 @@ from streamgauge.core.clock import Clock
 from streamgauge.core.errors import InvalidInputError, StreamgaugeError
 from streamgauge.core.events import check_text_id
 from streamgauge.core.limits import CUSTOMER_WAIT_S
+from streamgauge.core.payers import NOBODY, Payer
 from streamgauge.sdk.ingestion import Ingestion
 from streamgauge.sdk.session import StreamSession
-from streamgauge.streams.payers import Complaints, Payer
-from streamgauge.streams.requests import RequestView
+from streamgauge.streams.payers import Complaints
+from streamgauge.streams.view import RequestView
 
 Customer = Callable[[RequestView], str | Awaitable[str | None] | None]
 """Says who pays for a request; None: nobody. Servers of WSGI cannot await."""
@@ -92,6 +93,8 @@ class Attribution:
 
     def open_session(self, request: RequestView, payer: Payer) -> StreamSession | None:
         """Return a session of ``payer``, or None if there can be none."""
+        if payer is NOBODY:
+            return None
         try:
             own = self._metadata
             if callable(own):

@@ -6,110 +6,15 @@ for, and never the body.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from functools import cached_property
-from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal
+from typing import Any
 
-from streamgauge.streams.fields import Fields, HeaderFields, cookie_fields, query_fields
+from streamgauge.streams.view import UNIX_PEER, RequestView, read_only
 
 Scope = MutableMapping[str, Any]
 """An ASGI scope."""
 Environ = dict[str, Any]
 """A WSGI environ."""
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-class RequestView(ABC):
-    """What a request says, read-only; what ``customer=`` and ``metadata=`` are called with.
-
-    Each part is read when it is first asked for. What a framework keeps for itself (path
-    parameters, session, user) is empty or None where it does not share it.
-
-    Args:
-        raw: The ASGI scope, the WSGI environ, or aiohttp's request.
-    """
-
-    interface: ClassVar[Literal["asgi", "wsgi", "aiohttp"]]
-
-    def __init__(self, raw: Any) -> None:  # noqa: ANN401 - three kinds; callers know theirs
-        self.raw: Any = raw
-        """The ASGI scope, the WSGI environ or the aiohttp request, as the server handed it over."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.method} {self.path!r}>"
-
-    @property
-    @abstractmethod
-    def method(self) -> str:
-        """Return the method; ``GET`` for a WebSocket, which starts as one."""
-
-    @property
-    @abstractmethod
-    def path(self) -> str:
-        """Return the whole decoded path, where the application is mounted included."""
-
-    @property
-    @abstractmethod
-    def query_string(self) -> str:
-        """Return what follows ``?``, as it was sent."""
-
-    @property
-    @abstractmethod
-    def peer(self) -> str | None:
-        """Return the address the connection comes from, as the server tells it, if it does.
-
-        Servers that believe ``X-Forwarded-For`` (uvicorn does by default, from 127.0.0.1) put what
-        that header says here.
-        """
-
-    @property
-    @abstractmethod
-    def state(self) -> Mapping[Any, Any]:
-        """Return what middlewares keep for this request.
-
-        ``scope["state"]`` (``request.state``) under ASGI, the environ itself under WSGI, the
-        request's own items under aiohttp.
-        """
-
-    @property
-    @abstractmethod
-    def path_params(self) -> Mapping[str, Any]:
-        """Return what the framework's router found in the path; empty before it has."""
-
-    @property
-    @abstractmethod
-    def session(self) -> Mapping[str, Any]:
-        """Return the session that a middleware has loaded; empty if there is none."""
-
-    @property
-    @abstractmethod
-    def user(self) -> object | None:
-        """Return whom a middleware has authenticated."""
-
-    @cached_property
-    def headers(self) -> HeaderFields:
-        """Return the header fields, by name in any case."""
-        return HeaderFields(self._header_pairs())
-
-    @cached_property
-    def query(self) -> Fields:
-        """Return the fields of the query string, decoded.
-
-        Raises:
-            ValueError: There are more than ``QUERY_FIELDS_MAX``.
-        """
-        return query_fields(self.query_string)
-
-    @cached_property
-    def cookies(self) -> Fields:
-        """Return the cookies."""
-        return cookie_fields(self.headers.get_all("cookie"))
-
-    @abstractmethod
-    def _header_pairs(self) -> Iterable[tuple[str, str]]: ...
 
 
 class AsgiRequestView(RequestView):
@@ -137,12 +42,22 @@ class AsgiRequestView(RequestView):
     def peer(self) -> str | None:
         """Return the first half of ``scope["client"]``."""
         client = self.raw.get("client")
-        return str(client[0]) if client else None
+        if client:
+            return str(client[0])
+        # The address of a socket that is a path has no port.
+        server = self.raw.get("server")
+        return UNIX_PEER if server and server[1] is None else None
+
+    @property
+    def peer_port(self) -> int | None:
+        """Return the second half of ``scope["client"]``."""
+        client = self.raw.get("client")
+        return _port(client[1]) if client else None
 
     @property
     def state(self) -> Mapping[Any, Any]:
         """Return ``scope["state"]``."""
-        return _read_only(self.raw.get("state"))
+        return read_only(self.raw.get("state"))
 
     @property
     def path_params(self) -> Mapping[str, Any]:
@@ -150,12 +65,12 @@ class AsgiRequestView(RequestView):
         found = self.raw.get("path_params")
         if found is None:
             found = (self.raw.get("url_route") or {}).get("kwargs")
-        return _read_only(found)
+        return read_only(found)
 
     @property
     def session(self) -> Mapping[str, Any]:
         """Return ``scope["session"]``."""
-        return _read_only(self.raw.get("session"))
+        return read_only(self.raw.get("session"))
 
     @property
     def user(self) -> object | None:
@@ -182,8 +97,12 @@ class WsgiRequestView(RequestView):
     @property
     def path(self) -> str:
         """Return ``SCRIPT_NAME`` and ``PATH_INFO``, decoded as UTF-8."""
-        text = self.raw.get("SCRIPT_NAME", "") + self.raw.get("PATH_INFO", "")
-        return str(text).encode("latin-1").decode("utf-8", "replace")
+        text = str(self.raw.get("SCRIPT_NAME", "") + self.raw.get("PATH_INFO", ""))
+        try:
+            return text.encode("latin-1").decode()
+        except UnicodeError:
+            # No UTF-8, or Django has put the decoded path back.
+            return text
 
     @property
     def query_string(self) -> str:
@@ -194,12 +113,20 @@ class WsgiRequestView(RequestView):
     def peer(self) -> str | None:
         """Return ``REMOTE_ADDR``, as it was before Werkzeug's ``ProxyFix``."""
         original = self.raw.get("werkzeug.proxy_fix.orig") or self.raw
-        return original.get("REMOTE_ADDR") or None
+        address = original.get("REMOTE_ADDR")
+        if address:
+            return str(address)
+        return _unix(self.raw.get("gunicorn.socket"))
+
+    @property
+    def peer_port(self) -> int | None:
+        """Return ``REMOTE_PORT``."""
+        return _port(self.raw.get("REMOTE_PORT"))
 
     @property
     def state(self) -> Mapping[Any, Any]:
         """Return the environ, where WSGI middlewares keep what they know."""
-        return _read_only(self.raw)
+        return read_only(self.raw)
 
     @property
     def path_params(self) -> Mapping[str, Any]:
@@ -207,12 +134,12 @@ class WsgiRequestView(RequestView):
         found = getattr(self.raw.get("werkzeug.request"), "view_args", None)
         if found is None:
             _, found = self.raw.get("wsgiorg.routing_args", ((), None))
-        return _read_only(found)
+        return read_only(found)
 
     @property
     def session(self) -> Mapping[str, Any]:
         """Return ``beaker.session``; Flask and Django keep theirs to themselves."""
-        return _read_only(self.raw.get("beaker.session"))
+        return read_only(self.raw.get("beaker.session"))
 
     @property
     def user(self) -> object | None:
@@ -250,24 +177,29 @@ class AiohttpRequestView(RequestView):
     @property
     def peer(self) -> str | None:
         """Return the address of the socket's other end; None when it is closed."""
-        transport = self.raw.transport
-        peername = None if transport is None else transport.get_extra_info("peername")
-        return str(peername[0]) if isinstance(peername, tuple | list) else None
+        peername = self._extra("peername")
+        return str(peername[0]) if isinstance(peername, tuple) else _unix(self._extra("socket"))
+
+    @property
+    def peer_port(self) -> int | None:
+        """Return the port of the socket's other end."""
+        peername = self._extra("peername")
+        return _port(peername[1]) if isinstance(peername, tuple) else None
 
     @property
     def state(self) -> Mapping[Any, Any]:
         """Return the request itself, which is a mapping of what handlers keep in it."""
-        return _read_only(self.raw)
+        return read_only(self.raw)
 
     @property
     def path_params(self) -> Mapping[str, Any]:
         """Return ``request.match_info``."""
-        return _read_only(self.raw.match_info)
+        return read_only(self.raw.match_info)
 
     @property
     def session(self) -> Mapping[str, Any]:
         """Return what aiohttp-session keeps in the request, once it was asked for."""
-        return _read_only(self.raw.get("aiohttp_session"))
+        return read_only(self.raw.get("aiohttp_session"))
 
     @property
     def user(self) -> object | None:
@@ -279,6 +211,16 @@ class AiohttpRequestView(RequestView):
         pairs: Iterable[tuple[str, str]] = self.raw.headers.items()
         return pairs
 
+    def _extra(self, name: str) -> object:
+        transport = self.raw.transport
+        return None if transport is None else transport.get_extra_info(name)
 
-def _read_only(found: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
-    return _NOTHING if found is None else MappingProxyType(found)
+
+def _port(found: object) -> int | None:
+    text = str(found)
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _unix(socket: object) -> str | None:
+    # Its family tells; servers of some systems have no such sockets.
+    return UNIX_PEER if getattr(getattr(socket, "family", None), "name", "") == "AF_UNIX" else None

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from streamgauge import ConfigurationError, Ingestion, InvalidInputError, StreamSession
 from streamgauge.asgi import StreamBytesMiddleware, bill_to
-from streamgauge.streams.requests import RequestView
+from streamgauge.customers import RequestView
 from streamgauge.testing import ManualClock, MemorySink, assert_conserved
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
