@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, ExceptionHandler
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from streamgauge._version import __version__
 from streamgauge.core.clock import Clock, SystemClock
@@ -25,6 +25,7 @@ from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.files import hold
 from streamgauge.core.limits import POOL_THREADS_MAX
+from streamgauge.core.payers import bill_nobody
 from streamgauge.server import telemetry
 from streamgauge.server.api import (
     customers,
@@ -192,4 +193,20 @@ def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) ->
         exception_handlers=handlers,
     )
     app.router.redirect_slashes = False
-    return telemetry.RequestLog(app)
+    return Unbilled(telemetry.RequestLog(app))
+
+
+class Unbilled:
+    """Keeps the server's own answers off everybody's bill.
+
+    A host that mounts this server beside its streams has a middleware around both, and the SDK's
+    deliveries to it would be streams that are billed, and so lead to more deliveries.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, unbilled."""
+        bill_nobody(scope)
+        await self._app(scope, receive, send)
