@@ -5,11 +5,13 @@ import inspect
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flask
 import httpx
 import pytest
+import uvicorn
 import uvicorn.middleware.proxy_headers
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -276,10 +278,30 @@ def test_a_viewer_cannot_pose_as_the_proxy_where_uvicorn_believes_forwarded_for(
         from_header("X-Customer", trusted_proxies=NETWORKS)(asked[0])
 
 
-def test_a_unix_socket_is_trusted_by_its_word_only() -> None:
-    over_unix = view(headers=HEADER, client=None, server=("/run/app.sock", None))
-    assert from_header("X-Customer", trusted_proxies=["unix"])(over_unix) == "ann"
-    for request, networks in ((over_unix, NETWORKS), (view(headers=HEADER), ["unix"])):
+def test_a_unix_socket_is_trusted_by_its_word_only(tmp_path: Path) -> None:
+    asked: list[RequestView] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        asked.append(view_of(scope))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    path = str(tmp_path / "app.sock")
+
+    async def scenario() -> None:
+        config = uvicorn.Config(app, uds=path, log_level="critical", lifespan="off")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        transport = httpx.AsyncHTTPTransport(uds=path, retries=5)
+        async with httpx.AsyncClient(transport=transport) as client:
+            await client.get("http://host/", headers=HEADER)
+        server.should_exit = True
+        await serving
+
+    asyncio.run(scenario())
+    assert asked[0].peer == "unix"
+    assert from_header("X-Customer", trusted_proxies=["unix"])(asked[0]) == "ann"
+    for request, networks in ((asked[0], NETWORKS), (view(headers=HEADER), ["unix"])):
         with pytest.raises(UnauthorizedError):
             from_header("X-Customer", trusted_proxies=networks)(request)
 

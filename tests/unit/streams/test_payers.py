@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from streamgauge import ConfigurationError, Ingestion, InvalidInputError, StreamSession
 from streamgauge.asgi import StreamBytesMiddleware, bill_to
-from streamgauge.customers import RequestView
+from streamgauge.customers import RequestView, view_of
+from streamgauge.streams.attribution import Attribution
 from streamgauge.testing import ManualClock, MemorySink, assert_conserved
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -249,6 +250,30 @@ def test_a_resolvers_own_timeout_is_its_failure(
     asyncio.run(_call(meter))
     assert meter.failures == 1
     assert "the cache is away" in caplog.text
+
+
+async def _customer_later(_request: RequestView) -> str:
+    return "ann"
+
+
+@pytest.mark.parametrize(
+    ("customer", "named", "failures"),
+    [
+        (lambda request: request.raw["REMOTE_USER"], "ann", 0),
+        (lambda _: None, None, 0),
+        (None, None, 0),
+        (lambda request: request.raw["missing"], None, 1),
+        (lambda _: "x" * 256, None, 1),
+        (_customer_later, None, 1),
+    ],
+)
+def test_where_nothing_can_be_awaited_a_resolver_answers_at_once_or_names_nobody(
+    case: Case, customer: Any, named: str | None, failures: int
+) -> None:
+    attribution = Attribution(case.ingestion, customer=customer, metadata=None, clock=ManualClock())
+    request = view_of({"REQUEST_METHOD": "GET", "REMOTE_USER": "ann"})
+    payer = attribution.find_now(request)
+    assert (payer and payer.customer_id, attribution.failures) == (named, failures)
 
 
 def test_two_middlewares_count_once(case: Case) -> None:
