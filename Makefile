@@ -18,7 +18,7 @@ export RUSTUP_HOME := $(CURDIR)/.cache/rustup
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PROJECT := $(UV_INSTALL) --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test lint bench soak serve lock clean
+.PHONY: demo test lint bench soak capture serve lock clean
 
 demo: $(VENV)/.demo ## Stream real video to several customers, through a SIGKILL, onto invoices
 	$(BIN)/streamgauge demo $(ARGS)
@@ -37,6 +37,9 @@ bench: $(VENV)/.dev ## Print ratios against peers and limits, measured in one ru
 
 soak: $(VENV)/.dev ## Two hundred rounds of SIGKILL on either side
 	STREAMGAUGE_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_sigkill.py -s --timeout 7200 $(ARGS)
+
+capture: $(VENV)/.dev ## Measured bytes beside packet captures in network namespaces; as root
+	$(BIN)/python -m tests.wire $(ARGS)
 
 serve: $(VENV)/.demo ## A server on ./billing
 	$(BIN)/streamgauge serve --data-dir billing $(ARGS)

@@ -1,0 +1,219 @@
+"""What clients do on a connection, and how what was measured compares with what travelled."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.wire.bed import SERVER, Bed
+from tests.wire.capture import Capture
+from tests.wire.client import Client, Link, Response, client_context
+from tests.wire.packets import Connection
+from tests.wire.server import LAYERS, Measured, Server
+from tests.wire.serving import PLAIN_PORT, TLS_PORT
+
+MIB: Final = 1024 * 1024
+# Wire bytes are exact to this share where a connection carries enough; the rest is printed.
+WIRE_ERROR_PER_MILLION_MAX: Final = 100
+WIRE_BYTES_MIN: Final = MIB
+ABORT_ERROR_PER_CENT_MAX: Final = 5
+# A link without a limit brings tens of kilobytes while the client makes one system call.
+ABORT_MBIT: Final = 100
+
+
+class Scenario(NamedTuple):
+    """What a client does on a connection.
+
+    Attributes:
+        is_bounded: The wire error has a bound: chunks of at least 4 KiB, and enough of them.
+        mbit: The link's limit.
+    """
+
+    name: str
+    act: Callable[[Client], None]
+    is_bounded: bool = True
+    mbit: int | None = None
+
+
+def _download(size: int, chunk: int, framing: str = "length") -> Callable[[Client], None]:
+    def act(client: Client) -> None:
+        client.get(f"/?size={size}&chunk={chunk}&framing={framing}", "ana")
+        client.end()
+
+    return act
+
+
+def _alternate(client: Client) -> None:
+    for number in range(6):
+        framing = ("length", "chunked")[number % 2]
+        target = f"/?size={250_000 + number}&chunk={(4096, 65_536)[number % 3 == 0]}"
+        client.get(f"{target}&framing={framing}", ("ana", "ben")[number % 2])
+    client.get("/?size=100000", "ana", method="HEAD")
+    client.get("/?status=204", "ben")
+    client.get("/?status=304", "ana")
+    client.end()
+
+
+def _hang_up(leave: Callable[[Client], None]) -> Callable[[Client], None]:
+    def act(client: Client) -> None:
+        client.get("/?size=10000", "ben")
+        client.get(f"/?size={100 * MIB}&chunk=65536", "ana", stop_after_bytes=MIB)
+        leave(client)
+
+    return act
+
+
+def _chat(client: Client) -> None:
+    client.chat(f"/?size={2 * MIB}&chunk=8192", "ana", messages=256)
+    client.end()
+
+
+ALTERNATING: Final = Scenario("keep-alive, two customers", _alternate)
+HANGING_UP: Final = Scenario("hangs up at 1 MiB", _hang_up(Client.drop), mbit=ABORT_MBIT)
+RESETTING: Final = Scenario("resets at 1 MiB", _hang_up(Client.reset), mbit=ABORT_MBIT)
+CHATTING: Final = Scenario("WebSocket", _chat)
+SCENARIOS: Final = (
+    Scenario("10 MiB, 64 KiB chunks", _download(10 * MIB, 65_536)),
+    Scenario("4 MiB, 4 KiB chunked", _download(4 * MIB, 4096, "chunked")),
+    Scenario("1 MiB, 200 B chunks", _download(MIB, 200), is_bounded=False),
+    Scenario("10 KiB", _download(10_240, 4096), is_bounded=False),
+    ALTERNATING,
+    HANGING_UP,
+    RESETTING,
+    CHATTING,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A scenario on a kind of connection."""
+
+    scenario: Scenario
+    family: socket.AddressFamily
+    is_tls: bool
+    loss_per_mille: int
+
+    def __str__(self) -> str:
+        family = "IPv4" if self.family == socket.AF_INET else "IPv6"
+        loss = f"{self.loss_per_mille / 10:g} % loss"
+        return f"{self.scenario.name}, {family}, {'TLS' if self.is_tls else 'plain'}, {loss}"
+
+
+class Row(NamedTuple):
+    """One layer of a connection: what was measured, what travelled if that is known."""
+
+    layer: str
+    measured_bytes: int
+    how: str
+    captured_bytes: int | None
+
+    @property
+    def error_bytes(self) -> int | None:
+        return None if self.captured_bytes is None else self.measured_bytes - self.captured_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A connection as the server's side, the client and the capture saw it."""
+
+    case: Case
+    measured: list[Measured]
+    responses: list[Response]
+    captured: Connection
+
+    def total(self, layer: str) -> int:
+        return sum(one.layers[layer].bytes for one in self.measured if layer in one.layers)
+
+    def rows(self) -> list[Row]:
+        """Return a row per layer that was measured."""
+        return [
+            Row(
+                layer,
+                self.total(layer),
+                "+".join(sorted({one.layers[layer].how for one in self.measured})),
+                self._captured(layer),
+            )
+            for layer in LAYERS
+            if all(layer in one.layers for one in self.measured)
+        ]
+
+    def faults(self) -> list[str]:
+        """Return each difference that may not be, as a sentence."""
+        return [f"{self.case}: {fault}" for fault in (*self._mismatches(), *self._out_of_bounds())]
+
+    def _captured(self, layer: str) -> int | None:
+        egress = self.captured.egress
+        if layer in ("payload", "http"):
+            if all(response.is_complete for response in self.responses):
+                return sum(getattr(response, f"{layer}_bytes") for response in self.responses)
+            if self.case.is_tls:
+                return None  # What the client has not read, nobody can decrypt.
+            framing_bytes = sum(one.http_bytes - one.payload_bytes for one in self.responses)
+            return egress.acknowledged_bytes - framing_bytes * (layer == "payload")
+        if layer == "tls":
+            return egress.acknowledged_bytes
+        once_bytes = egress.retransmitted_bytes if layer == "wire_once" else 0
+        return egress.wire_bytes - egress.repeated_syn_wire_bytes - once_bytes
+
+    def _mismatches(self) -> Iterable[str]:
+        if [one.customer_id for one in self.measured] != [
+            one.customer_id for one in self.responses
+        ]:
+            yield f"records {self.measured} are not of the responses {self.responses}"
+            return
+        if len({one.connection for one in self.measured}) != 1:
+            yield f"records name several connections: {self.measured}"
+        for number, (ours, theirs) in enumerate(zip(self.measured, self.responses, strict=True)):
+            if not theirs.is_complete:
+                continue
+            # The first response carries the handshake too, which the client read before it.
+            layers = ("payload", "http", "tls") if number else ("payload", "http")
+            for layer in layers:
+                seen = theirs.stream_bytes if layer == "tls" else getattr(theirs, f"{layer}_bytes")
+                if layer in ours.layers and ours.layers[layer].bytes != seen:
+                    yield f"{layer} of response {number}: {ours.layers[layer]}, arrived {seen}"
+
+    def _out_of_bounds(self) -> Iterable[str]:
+        is_complete = all(response.is_complete for response in self.responses)
+        for row in self.rows():
+            if row.captured_bytes is None or row.error_bytes is None:
+                continue
+            bound = 0
+            if row.layer in ("wire", "wire_once"):
+                is_bounded = self.case.scenario.is_bounded and row.captured_bytes >= WIRE_BYTES_MIN
+                share = WIRE_ERROR_PER_MILLION_MAX if is_bounded else 1_000_000
+                bound = row.captured_bytes * share // 1_000_000
+            elif not is_complete:
+                bound = row.captured_bytes * ABORT_ERROR_PER_CENT_MAX // 100
+            if abs(row.error_bytes) > bound:
+                yield f"{row.layer}: {row.measured_bytes}, captured {row.captured_bytes}"
+
+
+def run(bed: Bed, server: Server, case: Case, capture_path: Path) -> Outcome:
+    """Let a client act out ``case``, and return what everybody saw."""
+    bed.shape(case.scenario.mbit)
+    bed.lose(case.loss_per_mille)
+    with Capture(bed.server, capture_path) as capture:
+        connected = bed.client.socket(case.family)
+        connected.connect((SERVER[case.family], TLS_PORT if case.is_tls else PLAIN_PORT))
+        client = Client(Link(connected, client_context() if case.is_tls else None))
+        case.scenario.act(client)
+        measured = server.take(len(client.responses), port=client.port)
+        captured = capture.stop(client.port)
+    return Outcome(case, measured, client.responses, captured[client.port])
+
+
+def sums(outcomes: Iterable[Outcome], layer: str) -> tuple[Counter[str], Counter[int]]:
+    """Return the bytes of a layer by customer, and by connection."""
+    customers: Counter[str] = Counter()
+    connections: Counter[int] = Counter()
+    for outcome in outcomes:
+        for one in outcome.measured:
+            if layer in one.layers:
+                customers[one.customer_id] += one.layers[layer].bytes
+                connections[one.connection] += one.layers[layer].bytes
+    return customers, connections
