@@ -10,7 +10,7 @@ import itertools
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from streamgauge.core.clock import Clock, window_start_ns
 from streamgauge.core.limits import GROUPS_CLOSED_AT_ONCE, OPEN_GROUPS_MAX
@@ -133,8 +133,7 @@ class Coalescer:
             if cut_open:
                 with self._lock:
                     drafted += self._open.values()
-            for proof in {id(p): p for bucket in drafted for p in bucket.proofs()}.values():
-                proof.refresh()
+            _refresh(drafted)
             try:
                 self._spool.write_backlog()
                 for bucket in drafted:
@@ -151,6 +150,12 @@ class Coalescer:
             self._retire()
             if trouble is not None:
                 raise trouble
+
+    def on_the_way(self) -> bool:
+        """Return whether bytes of streams that have ended may still arrive; asks once more."""
+        with self._lock:
+            buckets = [*self._closing, *self._open.values()]
+        return any(proof.awaited for proof in _refresh(buckets))
 
     def close(self) -> None:
         """Make events of everything; what sessions add from now on is turned away and counted.
@@ -267,3 +272,11 @@ class Coalescer:
             for slot in (slot for bucket in done for slot in bucket.slots):
                 self._retired_bytes += 0 if slot.layer else slot.cell[0]
                 self._tally.retire(slot)
+
+
+def _refresh(buckets: Iterable[Bucket]) -> list[Proof]:
+    """Ask who knows more of bytes that are held back, each once; no lock is held meanwhile."""
+    proofs = {id(proof): proof for bucket in buckets for proof in bucket.proofs()}
+    for proof in proofs.values():
+        proof.refresh()
+    return [*proofs.values()]

@@ -12,6 +12,7 @@ from streamgauge.sdk.worker import Worker
 
 _BOUNDARY_S_MIN = 0.01
 _STOP_S = 1.0
+_ARRIVAL_S = 0.01
 
 
 class Runner:
@@ -38,15 +39,20 @@ class Runner:
         self._delivery.start()
 
     def flush(self, timeout_s: float) -> bool:
-        """Return whether everything counted before the call was settled in time."""
+        """Return whether everything counted before the call was settled in time.
+
+        Bytes on their way in streams that go on are not waited for.
+        """
         deadline_s = time.monotonic() + timeout_s
+        arrived = self._arrived(deadline_s)
         if self.engine.tick(cut_open=True):
-            return self._settled(deadline_s)
+            return self._settled(deadline_s) and arrived
         # What the disk holds can be delivered, and then has room for the rest.
         return (
             self._settled(deadline_s)
             and self.engine.tick(cut_open=True)
             and self._settled(deadline_s)
+            and arrived
         )
 
     def close(self, timeout_s: float) -> bool:
@@ -56,6 +62,7 @@ class Runner:
             timeout_s: How long to wait for the sink; the threads get a second more each to end.
         """
         deadline_s = time.monotonic() + timeout_s
+        self._arrived(deadline_s)
         self.engine.stop_counting()
         self._settled(deadline_s)
         self.engine.deliverer.stopped = True
@@ -65,6 +72,14 @@ class Runner:
         if self.stopped:
             self.engine.close()
         return self.engine.settled()
+
+    def _arrived(self, deadline_s: float) -> bool:
+        """Wait for bytes of streams that have ended; return whether none is on its way."""
+        while self.engine.coalescer.on_the_way():
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_ARRIVAL_S)
+        return True
 
     def _settled(self, deadline_s: float) -> bool:
         spool = self.engine.spool

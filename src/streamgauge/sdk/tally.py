@@ -17,6 +17,11 @@ from streamgauge.sdk.records import Source, Stretch
 class Proof(Protocol):
     """Knows how many bytes of a stream arrived."""
 
+    @property
+    def awaited(self) -> bool:
+        """Return whether its stream has ended and bytes of it are still on their way."""
+        ...
+
     def refresh(self) -> None:
         """Call ``settle`` of its sessions with what is known now; no lock of the SDK is held."""
         ...

@@ -1,23 +1,27 @@
 """Bytes of ASGI responses and WebSockets, counted as the application hands them to the server.
 
-This is the payload layer: what the application sent, before the server frames, compresses
-(WebSockets) or encrypts it. A chunk is counted before it is handed on, so that after a crash no
-received byte is missing; counting stops when the server announces that the client is gone.
+A chunk is counted before it is handed on, so that after a crash no received byte is missing. What
+the kernel says of the connection then settles what arrived; see ``exchange``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
-from streamgauge.core.clock import Clock, SystemClock
+from streamgauge.core.clock import Clock
+from streamgauge.core.payers import BILLING_KEY
 from streamgauge.sdk.ingestion import Ingestion
-from streamgauge.sdk.session import StreamSession
-from streamgauge.streams.attribution import Attribution, Customer, Metadata
+from streamgauge.streams.attribution import Customer, Metadata
+from streamgauge.streams.exchange import Exchange
 from streamgauge.streams.iterables import size_of
-from streamgauge.streams.payers import BILLING_KEY, Payer
+from streamgauge.streams.kernel.connections import Connections
+from streamgauge.streams.layers import Measured
+from streamgauge.streams.metering import Metering
+from streamgauge.streams.model import LAST_CHUNK_BYTES, chunk_bytes, websocket_bytes
 from streamgauge.streams.requests import AsgiRequestView, Scope
+from streamgauge.streams.servers import HeadModel, adds_chunked, adds_close, link_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,8 +31,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _EXCHANGES: Final = frozenset({"http", "websocket"})
 _STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
-# A server that sends a file itself does not say how much of it arrived: a customer who hangs up
-# would be billed for all of it. Without the offer, frameworks send chunks, which are counted.
+# A server that sends a file itself does not say how much of it arrived. Without the kernel's word
+# a customer who hangs up would be billed for all of it, so frameworks send chunks instead.
 _UNCOUNTED_EXTENSIONS: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 
 
@@ -45,26 +49,50 @@ class StreamBytesMiddleware:
             named no customer for; may be asynchronous, for up to ``CUSTOMER_WAIT_S``. If it raises
             or takes longer, the response is unaffected and billed to nobody.
         metadata: What the bytes are, or a function of the same view that says so; ``bill_to`` adds.
-        clock: Spaces log lines.
+        layer: Which bytes are billed: ``payload``, ``http``, ``tls``, ``wire`` or ``wire_once``.
+        direction: ``egress``, what is sent, or ``ingress``, what is received.
+        layers_told: Layers whose bytes stand in the metadata of events, as ``sg_LAYER_bytes``.
+        on_measured: Called with a ``Measured`` of every exchange when its figures are final; from
+            any thread.
+        connections: Shared by the middlewares of a process; one is made if none is given.
+        clock: Says when exchanges begin, and spaces log lines.
+
+    Raises:
+        InvalidInputError: A value breaks a rule.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - choices, each with a default.
         self,
         app: ASGIApp,
         *,
         ingestion: Ingestion,
         customer: Customer | None = None,
         metadata: Metadata | None = None,
+        layer: str = "payload",
+        direction: str = "egress",
+        layers_told: Sequence[str] = (),
+        on_measured: Callable[[Measured], None] | None = None,
+        connections: Connections | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._app = app
-        self.attribution = Attribution(
-            ingestion, customer=customer, metadata=metadata, clock=clock or SystemClock()
+        self._metering = Metering(
+            ingestion,
+            customer=customer,
+            metadata=metadata,
+            layer=layer,
+            direction=direction,
+            layers_told=layers_told,
+            on_measured=on_measured,
+            connections=connections,
+            clock=clock,
         )
+        self.attribution = self._metering.attribution
+        self._sends = self._metering.direction == "egress"
 
     @property
     def unattributed_bytes(self) -> int:
-        """Return the bytes that were sent and are billed to nobody."""
+        """Return the bytes that were counted and are billed to nobody."""
         return self.attribution.unattributed_bytes
 
     @property
@@ -73,55 +101,43 @@ class StreamBytesMiddleware:
         return self.attribution.failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, counting what it sends."""
+        """Run the application, counting what it sends, or what it receives."""
         if scope["type"] not in _EXCHANGES or BILLING_KEY in scope:
             await self._app(scope, receive, send)
             return
-        response = Response(self.attribution, scope, receive, send)
+        response = Response(self._metering, scope, receive, send)
         scope[BILLING_KEY] = response
-        if not _UNCOUNTED_EXTENSIONS.isdisjoint(extensions := scope.get("extensions") or {}):
-            offered = extensions.items()
-            scope["extensions"] = {k: v for k, v in offered if k not in _UNCOUNTED_EXTENSIONS}
         try:
-            await self._app(scope, response.receive, response.send)
+            if self._sends:
+                await self._app(scope, response.receive, response.send)
+            else:
+                await self._app(scope, response.receive_counted, send)
         finally:
-            response.close()
+            response.end()
 
 
-class Response:
-    """One response or WebSocket on its way out."""
+class Response(Exchange):
+    """One response or WebSocket on its way out, or one request on its way in."""
 
-    __slots__ = (
-        "_add",
-        "_attribution",
-        "_counts",
-        "_held_bytes",
-        "_payer",
-        "_receive",
-        "_scope",
-        "_send",
-        "_session",
-    )
+    __slots__ = ("_counts", "_frames", "_head_bytes", "_receive", "_scope", "_send")
 
-    def __init__(
-        self, attribution: Attribution, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        self._attribution = attribution
+    def __init__(self, metering: Metering, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(metering)
         self._scope = scope
         self._receive = receive
         self._send = send
         self._counts = scope.get("method") != "HEAD"
-        self._payer: Payer | None = None
-        self._session: StreamSession | None = None
-        self._held_bytes = 0
-        # None: who pays must be found out at the next byte.
-        self._add: Callable[[int], None] | None = None
+        # Whether the server puts something around every chunk.
+        self._frames = False
+        link = link_of(scope, receive, send)
+        self._head_bytes: HeadModel | None = link.head_bytes
+        if not self.attach(link.socket, is_tls=link.is_tls) and "extensions" in scope:
+            offered = (scope["extensions"] or {}).items()
+            scope["extensions"] = {k: v for k, v in offered if k not in _UNCOUNTED_EXTENSIONS}
 
-    def bill_to(self, payer: Payer) -> None:
-        """Bill what is not billed yet, and what follows, to ``payer``."""
-        if self._session is None or payer != self._payer:
-            self._payer = payer
-            self._add = None
+    def request(self) -> AsgiRequestView:
+        """Return the request, for who must find out who pays."""
+        return AsgiRequestView(self._scope)
 
     async def receive(self) -> Message:
         """Receive for the application; note when the client is gone."""
@@ -131,66 +147,85 @@ class Response:
             self._counts = False
         return message
 
+    async def receive_counted(self) -> Message:
+        """Receive for the application, and count what came."""
+        message = await self._receive()
+        kind = message["type"]
+        size = 0
+        if kind == "http.request":
+            size = len(message.get("body", b""))
+        elif kind == "websocket.receive":
+            size = _message_size(message)
+        if size:
+            if self.add is None:
+                await self._find_payer(size)
+            else:
+                self.add(size)
+        return message
+
     def send(self, message: Message) -> Awaitable[None]:
         """Count the message and hand it on; a plain function, since it runs for every chunk."""
         if self._counts:
             if message["type"] == "http.response.body":
                 body = message.get("body", b"")
                 size = len(body) if type(body) is bytes else size_of(body)
+                if self._frames:
+                    self._frame(size, is_last=not message.get("more_body", False))
             else:
                 size = self._size(message)
             if size:
-                add = self._add
+                add = self.add
                 if add is None:
                     return self._find_payer_and_send(message, size)
                 add(size)
+        elif message["type"] == "http.response.start":
+            self._start(message)
         return self._send(message)
-
-    def close(self) -> None:
-        """Bill what is held, if somebody pays, and end the session."""
-        if self._held_bytes and self._payer is not None and self._add is None:
-            self._bill(self._payer)
-        if self._session is not None:
-            self._session.close()
 
     def _size(self, message: Message) -> int:
         kind = message["type"]
         if kind == "websocket.send":
-            return _message_size(message)
+            size = _message_size(message)
+            self.handed.framing += websocket_bytes(size)
+            return size
         if kind == "http.response.start":
-            self._counts = message["status"] not in _STATUSES_WITHOUT_BODY
+            self._start(message)
         elif kind == "http.response.pathsend":
-            return os.stat(message["path"]).st_size  # noqa: PTH116 - sent without being offered
+            return os.stat(message["path"]).st_size  # noqa: PTH116 - one call, no object
+        elif kind == "http.response.zerocopysend":
+            return _zero_copy_size(message)
         elif kind == "websocket.http.response.body":
             return size_of(message.get("body", b""))
         return 0
 
+    def _start(self, message: Message) -> None:
+        status, headers = message["status"], message.get("headers", ())
+        self._counts = self._counts and status not in _STATUSES_WITHOUT_BODY
+        if self._head_bytes is None or self._scope.get("http_version") not in {"1.0", "1.1"}:
+            return
+        headers = list(headers)
+        chunked = adds_chunked(self._scope, status, headers)
+        closes = adds_close(self._scope, headers)
+        self.handed.head = self._head_bytes(status, headers, chunked, closes)
+        self.handed.is_modelled = True
+        named = any(name.lower() == b"transfer-encoding" for name, _ in headers)
+        self._frames = self.handed.is_framed = self._counts and (chunked or named)
+
+    def _frame(self, size: int, *, is_last: bool) -> None:
+        self.handed.framing += chunk_bytes(size) + (LAST_CHUNK_BYTES if is_last else 0)
+
     async def _find_payer_and_send(self, message: Message, size: int) -> None:
-        # Bytes that other tasks send meanwhile wait for the answer without waiting themselves.
-        self._add = self._hold
-        self._hold(size)
-        payer = self._payer or await self._attribution.find(AsgiRequestView(self._scope))
-        payer = self._payer or payer
-        if payer is not None and self._held_bytes:
-            self._bill(payer)
+        await self._find_payer(size)
         await self._send(message)
 
-    def _bill(self, payer: Payer) -> None:
-        view = AsgiRequestView(self._scope)
-        previous, self._session = self._session, self._attribution.open_session(view, payer)
-        if previous is not None:
-            previous.close()
-        if self._session is None:
-            self._add = self._hold
-            return
-        self._add = self._session.add
-        self._attribution.unattributed_bytes -= self._held_bytes
-        held_bytes, self._held_bytes = self._held_bytes, 0
-        self._session.add(held_bytes)
-
-    def _hold(self, size: int) -> None:
-        self._held_bytes += size
-        self._attribution.unattributed_bytes += size
+    async def _find_payer(self, size: int) -> None:
+        # Bytes that other tasks send meanwhile wait for the answer without waiting themselves.
+        self.add = self.hold
+        self.hold(size)
+        payer = self._payer or await self._metering.attribution.find(self.request())
+        payer = self._payer or payer
+        if payer is not None and self._held_bytes:
+            self.bill(payer)
 
 
 def _message_size(message: Message) -> int:
@@ -199,3 +234,11 @@ def _message_size(message: Message) -> int:
         return size_of(data)
     text: str = message.get("text") or ""
     return len(text) if text.isascii() else len(text.encode())
+
+
+def _zero_copy_size(message: Message) -> int:
+    count = message.get("count")
+    if count is not None:
+        return int(count)
+    file = message["file"]
+    return max(os.fstat(file).st_size - (message.get("offset") or 0), 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from streamgauge.core.clock import Clock
@@ -16,8 +16,8 @@ from streamgauge.core.errors import InvalidInputError, StreamgaugeError
 from streamgauge.core.events import check_text_id
 from streamgauge.core.limits import CUSTOMER_WAIT_S
 from streamgauge.core.payers import NOBODY, Payer
+from streamgauge.sdk.held import HeldSession
 from streamgauge.sdk.ingestion import Ingestion
-from streamgauge.sdk.session import StreamSession
 from streamgauge.streams.payers import Complaints
 from streamgauge.streams.view import RequestView
 
@@ -38,6 +38,7 @@ class Attribution:
         ingestion: Where to.
         customer: Asked once for a response that ``bill_to`` named no customer for.
         metadata: What the bytes are, or a function that says so; ``bill_to`` adds.
+        layers_told: Layers whose bytes stand in the metadata of events.
         clock: Spaces log lines.
 
     Attributes:
@@ -51,11 +52,13 @@ class Attribution:
         *,
         customer: Customer | None,
         metadata: Metadata | None,
+        layers_told: Sequence[str] = (),
         clock: Clock,
     ) -> None:
         self._ingestion = ingestion
         self._customer = customer
         self._metadata = metadata
+        self._layers_told = layers_told
         self._complaints = Complaints(clock)
         self.customer_wait_s = CUSTOMER_WAIT_S
         self.unattributed_bytes = 0
@@ -91,7 +94,11 @@ class Attribution:
             self._complaints.add(_CUSTOMER_FAILED, error)
         return None
 
-    def open_session(self, request: RequestView, payer: Payer) -> StreamSession | None:
+    def complain(self, what: str, error: Exception) -> None:
+        """Count a failure of the caller's, and log it seldom."""
+        self._complaints.add(what, error)
+
+    def open_session(self, request: RequestView, payer: Payer) -> HeldSession | None:
         """Return a session of ``payer``, or None if there can be none."""
         if payer is NOBODY:
             return None
@@ -100,7 +107,9 @@ class Attribution:
             if callable(own):
                 own = _not_awaitable(own(request), "metadata=")
             metadata = {**(own or {}), **payer.metadata}
-            return self._ingestion.session(customer_id=payer.customer_id, metadata=metadata)
+            return self._ingestion.held_session(
+                customer_id=payer.customer_id, metadata=metadata, layers=self._layers_told
+            )
         except StreamgaugeError as error:
             self._complaints.add("a response is billed to nobody", error)
         except Exception as error:  # noqa: BLE001 - the caller's function; the stream goes on

@@ -25,6 +25,7 @@ class Known:
         self.session = session
         self.arrived = 0
         self.asked = 0
+        self.awaited = False
         session.evidence = self
 
     def refresh(self) -> None:

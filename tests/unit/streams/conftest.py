@@ -101,13 +101,13 @@ def sessions(
     streamgauge_ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> list[StreamSession]:
     opened: list[StreamSession] = []
-    open_session = streamgauge_ingestion.session
+    open_session = streamgauge_ingestion.held_session
 
     def recorded(**options: Any) -> StreamSession:
         opened.append(open_session(**options))
         return opened[-1]
 
-    monkeypatch.setattr(streamgauge_ingestion, "session", recorded)
+    monkeypatch.setattr(streamgauge_ingestion, "held_session", recorded)
     return opened
 
 

@@ -1,0 +1,270 @@
+"""Connections of this process: who is served on each, and what the kernel says arrived.
+
+One exchange at a time is served on a connection. The next one's beginning proves that the last one
+arrived, so the counters are read at a beginning, never at an end; the last exchange of a
+connection ends with the kernel's announcement that the socket is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from streamgauge.core.clock import NS_PER_S, Clock
+from streamgauge.streams.kernel.netlink import Destroyed, Identity, alive
+from streamgauge.streams.kernel.tcp_info import (
+    IPV4_BYTES,
+    IPV6_BYTES,
+    NOTHING,
+    Readable,
+    TcpInfo,
+    Traffic,
+    between,
+    cookie,
+    read,
+)
+from streamgauge.streams.kernel.watch import Watch
+
+_LOOK_AGAIN_NS: Final = 5 * NS_PER_S
+
+
+class Exchange(Protocol):
+    """One response, WebSocket or other stream on a connection."""
+
+    ended: bool
+    """Whether the application has nothing more to say."""
+
+    def began(self, connection: Connection, info: TcpInfo) -> None:
+        """Note where in the connection's stream it starts."""
+        ...
+
+    def overlaps(self, info: TcpInfo) -> bool:
+        """Return whether bytes of it are still on their way, so that the next one shares them."""
+        ...
+
+    def observe(self, traffic: Traffic, info: TcpInfo) -> None:
+        """Take what the kernel says now."""
+        ...
+
+    def conclude(self, *, certain: bool, sent: bool = False) -> Callable[[], None] | None:
+        """End: nothing more will be observed.
+
+        Args:
+            certain: Whether the last observation is the last word.
+            sent: Whether everything that was handed over is known to have arrived.
+
+        Returns:
+            What to call when no lock is held.
+        """
+        ...
+
+
+class Connection:
+    """A TCP connection of this process.
+
+    Attributes:
+        name: The kernel's name of it, which is never used again.
+        current: What is served on it, or was last.
+    """
+
+    __slots__ = ("_ip_bytes", "_last", "_socket", "_start", "current", "identity", "name")
+
+    def __init__(self, name: int, socket: Readable, identity: Identity, start: TcpInfo) -> None:
+        self.name = name
+        self.identity = identity
+        self.current: Exchange | None = None
+        self._socket = socket
+        self._ip_bytes = _ip_bytes(identity)
+        self._start = self._last = start
+
+    def read(self) -> TcpInfo | None:
+        """Return its counters, also after this process has closed it; None: it is gone."""
+        # An event loop's socket is a number that may be another connection's by now.
+        info = read(self._socket) if cookie(self._socket) == self.name else None
+        return info or alive(self.identity)
+
+    def observe(self, info: TcpInfo | None) -> None:
+        """Give the current exchange what was carried since it began."""
+        self._last = info or self._last
+        if self.current is not None:
+            self.current.observe(between(self._start, self._last, self._ip_bytes), self._last)
+
+    def serve(self, exchange: Exchange, info: TcpInfo, *, is_first: bool) -> None:
+        """Make ``exchange`` the current one; what is carried from now on is its."""
+        self.current = exchange
+        self._last = info
+        if not is_first:
+            self._start = info
+        exchange.began(self, info)
+
+
+class Connections:
+    """All connections of this process that something is served on.
+
+    Args:
+        clock: Says how long something is over.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._by_name: dict[int, Connection] = {}
+        self._over: list[tuple[int, Connection, Exchange]] = []
+        self._watch = Watch(self._destroyed, self._look)
+        _renew_after_fork(self)
+
+    @property
+    def announced(self) -> bool:
+        """Return whether the kernel tells us when sockets are gone."""
+        return self._watch.listening
+
+    @property
+    def count(self) -> int:
+        """Return how many connections are known."""
+        return len(self._by_name)
+
+    def begin(self, socket: Readable, exchange: Exchange, *, from_start: bool = True) -> bool:
+        """Serve ``exchange`` on the connection behind ``socket``.
+
+        Args:
+            socket: The socket, or what an event loop shows of it.
+            exchange: What is served; the connection's last one is concluded.
+            from_start: Whether a connection that was not met before is new: its first exchange
+                carries the handshake.
+
+        Returns:
+            Whether the kernel can be asked about it.
+        """
+        name = cookie(socket)
+        info = read(socket) if name is not None else None
+        if name is None or info is None:
+            return False
+        tell = None
+        with self._lock:
+            connection = self._by_name.get(name)
+            is_first = connection is None
+            if connection is None:
+                identity = _identity(name, socket)
+                if identity is None:
+                    return False
+                self._watch.listen(identity.local_port)
+                connection = Connection(name, socket, identity, NOTHING if from_start else info)
+                self._by_name[name] = connection
+            elif connection.current is not None:
+                overlaps = connection.current.overlaps(info)
+                connection.observe(info)
+                tell = connection.current.conclude(certain=not overlaps, sent=True)
+            connection.serve(exchange, info, is_first=is_first)
+        if tell is not None:
+            tell()
+        return True
+
+    def refresh(self, connection: Connection, exchange: Exchange) -> None:
+        """Give ``exchange`` what the kernel says now, if it is still served."""
+        info = connection.read()
+        with self._lock:
+            if connection.current is exchange:
+                connection.observe(info)
+
+    def end(self, connection: Connection, exchange: Exchange) -> None:
+        """Note that the application is done with ``exchange``, whose bytes may be on the way."""
+        with self._lock:
+            self._over.append((self._clock.monotonic_ns(), connection, exchange))
+
+    def conclude(self, connection: Connection, exchange: Exchange) -> None:
+        """Conclude ``exchange`` with what is known now."""
+        self.refresh(connection, exchange)
+        self._conclude(connection, exchange, certain=False)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._watch.close()
+
+    def _destroyed(self, gone: Destroyed) -> None:
+        connection = self._by_name.get(gone.cookie)
+        if connection is None:
+            return
+        with self._lock:
+            connection.observe(gone.info)
+        self._conclude(connection, connection.current, certain=True)
+
+    def _look(self, *, lost: bool) -> None:
+        """Conclude what is over of which no announcement will come.
+
+        Args:
+            lost: Some announcements are gone, so every connection is suspect.
+        """
+        now_ns = self._clock.monotonic_ns()
+        with self._lock:
+            due = [one for one in self._over if lost or now_ns - one[0] >= _LOOK_AGAIN_NS]
+            self._over = [] if lost else self._over[len(due) :]
+            if lost:
+                known = self._by_name.values()
+                due = [(now_ns, one, one.current) for one in known if one.current is not None]
+        for _, connection, exchange in due:
+            if connection.current is not exchange:
+                continue
+            info = connection.read()
+            if info is None:
+                self._conclude(connection, exchange, certain=False)
+            elif exchange.ended:
+                self.end(connection, exchange)
+
+    def _conclude(
+        self, connection: Connection, exchange: Exchange | None, *, certain: bool
+    ) -> None:
+        tell = None
+        with self._lock:
+            if connection.current is exchange:
+                self._by_name.pop(connection.name, None)
+                connection.current = None
+                tell = exchange.conclude(certain=certain) if exchange is not None else None
+        if tell is not None:
+            tell()
+
+    def _after_fork(self) -> None:
+        """Know nothing: what the parent serves is the parent's to bill."""
+        self._lock = threading.RLock()
+        self._by_name = {}
+        self._over = []
+        self._watch = Watch(self._destroyed, self._look)
+
+
+def _identity(name: int, socket: object) -> Identity | None:
+    local = _address(socket, "getsockname")
+    peer = _address(socket, "getpeername")
+    if local is None or peer is None:
+        return None
+    family = getattr(socket, "family", None)
+    return Identity(name, int(family or 0), local[0], local[1], peer[0], peer[1])
+
+
+def _address(socket: object, method: str) -> tuple[bytes, int] | None:
+    import socket as sockets  # noqa: PLC0415 - the name is taken here
+
+    try:
+        host, port, *_ = getattr(socket, method)()
+        family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+        return sockets.inet_pton(family, host.partition("%")[0]), int(port)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _ip_bytes(identity: Identity) -> int:
+    address = identity.peer_address
+    # An IPv4 peer of a socket that takes both is written as ::ffff:a.b.c.d.
+    is_ipv4 = len(address) == 4 or address.startswith(b"\0" * 10 + b"\xff\xff")  # noqa: PLR2004
+    return IPV4_BYTES if is_ipv4 else IPV6_BYTES
+
+
+def _renew_after_fork(connections: Connections) -> None:
+    reference = weakref.ref(connections)
+
+    def renew() -> None:
+        if (here := reference()) is not None:
+            here._after_fork()  # noqa: SLF001 - its own module's other half.
+
+    os.register_at_fork(after_in_child=renew)

@@ -1,0 +1,143 @@
+"""``TCP_INFO``: a connection's counters, as the kernel keeps them.
+
+Layout: ``struct tcp_info`` of Linux' ``include/uapi/linux/tcp.h``, native byte order. Kernels
+before 4.19 end it before ``tcpi_bytes_sent`` and are treated as not having it.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final, NamedTuple, Protocol
+
+INFO_BYTES: Final = 232
+SO_COOKIE: Final = 57
+
+# options@5, snd_mss@16, unacked@24, bytes_acked@120, bytes_received, segs_out, segs_in,
+# notsent_bytes, bytes_sent@200, bytes_retrans.
+_LAYOUT: Final = struct.Struct("=5xB10xI4xI92xQQIII52xQQ")
+_COOKIE: Final = struct.Struct("=Q")
+_TIMESTAMPS: Final = 1
+_SEGMENTS: Final = 1 << 32
+IPV4_BYTES: Final = 20
+IPV6_BYTES: Final = 40
+_TCP_BYTES: Final = 20
+_TIMESTAMP_BYTES: Final = 12
+# Options of a SYN-ACK: MSS 4, SACK permitted 2 (in a pad of 4), window scale 3 with a pad of 1,
+# and timestamps 10, whose place the SACK option shares.
+_SYN_ACK_OPTIONS: Final = {True: 20, False: 12}
+
+
+class Readable(Protocol):
+    """A socket, or what an event loop shows of one."""
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        """Return a socket option."""
+        ...
+
+
+class TcpInfo(NamedTuple):
+    """A moment of a connection; bytes and segments since its beginning.
+
+    Attributes:
+        options: Bit 0: timestamps.
+        mss: Bytes of data in a full segment.
+        unacked: Segments sent and not acknowledged.
+        acked: Bytes acknowledged by the peer; an acknowledged FIN counts one.
+        received: Bytes received in order; the peer's FIN counts one.
+        segs_out: Segments sent, without the SYN-ACK; 32 bits that wrap.
+        segs_in: Segments received; 32 bits that wrap.
+        notsent: Bytes in the send buffer that were never sent.
+        sent: Bytes sent, retransmissions included.
+        retrans: Bytes sent again.
+    """
+
+    options: int
+    mss: int
+    unacked: int
+    acked: int
+    received: int
+    segs_out: int
+    segs_in: int
+    notsent: int
+    sent: int
+    retrans: int
+
+    @property
+    def arrived(self) -> int:
+        """Return the bytes of the stream that the peer's kernel has; no FIN among them."""
+        return min(self.acked, self.sent - self.retrans)
+
+
+NOTHING: Final = TcpInfo(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+class Traffic(NamedTuple):
+    """What a connection carried between two moments.
+
+    Attributes:
+        arrived: Bytes of our stream that reached the peer's kernel.
+        received: Bytes of the peer's stream that reached ours.
+        wire_out: Bytes of IP packets sent.
+        wire_in: Bytes of IP packets received.
+        retransmitted: Bytes of our stream that were sent again, without headers.
+    """
+
+    arrived: int
+    received: int
+    wire_out: int
+    wire_in: int
+    retransmitted: int
+
+
+def parse(data: bytes) -> TcpInfo | None:
+    """Return what the kernel said; None: it is too old to count bytes sent."""
+    if len(data) < _LAYOUT.size:
+        return None
+    return TcpInfo(*_LAYOUT.unpack_from(data))
+
+
+def read(connection: Readable) -> TcpInfo | None:
+    """Return a connection's counters; None: they cannot be read, or not any more."""
+    try:
+        return parse(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, INFO_BYTES))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def cookie(connection: Readable) -> int | None:
+    """Return the kernel's own name of a socket, which is never used again; None: it has none."""
+    try:
+        (name,) = _COOKIE.unpack(connection.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))
+    except (OSError, ValueError, TypeError, AttributeError, struct.error):
+        return None
+    assert isinstance(name, int)
+    return name
+
+
+def header_bytes(ip_bytes: int, options: int) -> int:
+    """Return the bytes of IP and TCP headers of a segment without SACK blocks."""
+    return ip_bytes + _TCP_BYTES + (_TIMESTAMP_BYTES if options & _TIMESTAMPS else 0)
+
+
+def syn_ack_bytes(ip_bytes: int, options: int) -> int:
+    """Return the bytes of a SYN-ACK, which no counter has."""
+    return ip_bytes + _TCP_BYTES + _SYN_ACK_OPTIONS[bool(options & _TIMESTAMPS)]
+
+
+def between(before: TcpInfo, after: TcpInfo, ip_bytes: int) -> Traffic:
+    """Return what was carried from ``before``, which may be ``NOTHING``, to ``after``.
+
+    On the wire are the bytes sent, which include retransmissions, and a header per segment.
+    """
+    header = header_bytes(ip_bytes, after.options)
+    first = syn_ack_bytes(ip_bytes, after.options) if before is NOTHING else 0
+    segs_out = (after.segs_out - before.segs_out) % _SEGMENTS
+    segs_in = (after.segs_in - before.segs_in) % _SEGMENTS
+    return Traffic(
+        arrived=after.arrived - before.arrived,
+        received=after.received - before.received,
+        wire_out=after.sent - before.sent + segs_out * header + first,
+        wire_in=after.received - before.received + segs_in * header,
+        retransmitted=after.retrans - before.retrans,
+    )

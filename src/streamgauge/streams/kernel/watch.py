@@ -1,0 +1,100 @@
+"""A thread that hears when sockets are gone, and now and then looks at what it may have missed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from streamgauge.streams.kernel.netlink import Destroyed, Listener, LostError
+
+_LOOK_S: Final = 1.0
+_LOGGER: Final = logging.getLogger("streamgauge")
+
+
+class Look(Protocol):
+    """Looks at what is over."""
+
+    def __call__(self, *, lost: bool) -> None:
+        """Look; ``lost`` says that announcements are gone."""
+        ...
+
+
+class Watch:
+    """Starts its thread with the first port.
+
+    Args:
+        destroyed: Told of every socket of our ports that is gone.
+        look: Called about once a second.
+    """
+
+    def __init__(self, destroyed: Callable[[Destroyed], None], look: Look) -> None:
+        self._tell = destroyed
+        self._look = look
+        self._ports: set[int] = set()
+        self._listener: Listener | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+
+    @property
+    def listening(self) -> bool:
+        """Return whether announcements are heard."""
+        return self._listener is not None
+
+    def listen(self, port: int) -> None:
+        """Hear of the sockets of a local port."""
+        if port in self._ports:
+            return
+        self._ports.add(port)
+        if self._thread is None:
+            try:
+                self._listener = Listener()
+            except OSError as error:
+                _LOGGER.warning("no netlink, so the ends of connections are estimated: %s", error)
+            self._thread = threading.Thread(
+                target=self._run, name="streamgauge-kernel", daemon=True
+            )
+            self._thread.start()
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.only(self._ports)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stopped.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(2 * _LOOK_S)
+
+    def _run(self) -> None:
+        looked_s = time.monotonic()
+        while not self._stopped.is_set():
+            lost = self._hear()
+            if lost or time.monotonic() - looked_s >= _LOOK_S:
+                looked_s = time.monotonic()
+                try:
+                    self._look(lost=lost)
+                except Exception:
+                    _LOGGER.exception("streamgauge goes on measuring after a failure")
+        if self._listener is not None:
+            self._listener.close()
+
+    def _hear(self) -> bool:
+        """Tell what is announced; return whether announcements are gone."""
+        if self._listener is None:
+            self._stopped.wait(_LOOK_S)
+            return False
+        try:
+            for gone in self._listener.receive(_LOOK_S):
+                self._tell(gone)
+        except LostError:
+            return True
+        except OSError as error:
+            _LOGGER.warning("netlink failed, the ends of connections are estimated: %s", error)
+            self._listener = None
+            return True
+        except Exception:
+            _LOGGER.exception("streamgauge goes on measuring after a failure")
+        return False

@@ -1,0 +1,174 @@
+"""From what was handed over and what the kernel says, to a figure for every layer.
+
+On plain TCP the stream is the HTTP, so the kernel's count is exact for both. Under TLS the kernel
+counts records, and HTTP follows from what was handed over. A response that did not arrive whole
+has as much payload as fits behind its head in the bytes that arrived.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamgauge.streams.kernel.tcp_info import IPV4_BYTES, Traffic, header_bytes
+from streamgauge.streams.layers import How, Reading
+from streamgauge.streams.model import (
+    HANDSHAKE_BYTES,
+    RECORD_OVERHEAD_BYTES_MIN,
+    record_overhead_bytes,
+    wire_bytes,
+)
+
+
+class Handed:
+    """What was handed over around the payload.
+
+    Attributes:
+        head: Bytes of the head.
+        framing: Bytes around chunks or messages.
+        is_modelled: Whether head and framing are known, byte for byte.
+        is_framed: Whether framing stands between parts of the payload.
+        is_tls: Whether the server encrypts.
+        records: What TLS adds to what was handed over, if that is counted.
+    """
+
+    __slots__ = ("framing", "head", "is_framed", "is_modelled", "is_tls", "records")
+
+    def __init__(self) -> None:
+        self.head = 0
+        self.framing = 0
+        self.is_modelled = False
+        self.is_framed = False
+        self.is_tls = False
+        self.records = 0
+
+    def http_bytes(self, payload: int) -> int:
+        """Return the bytes of HTTP of so much payload."""
+        return self.head + payload + self.framing
+
+    def stream_bytes(self, payload: int) -> int:
+        """Return the least bytes that so much payload takes on the connection."""
+        http = self.http_bytes(payload)
+        return http + (record_overhead_bytes(http, RECORD_OVERHEAD_BYTES_MIN) if self.is_tls else 0)
+
+    def is_all(self, payload: int, arrived: int, accepted: int) -> bool:
+        """Return whether everything arrived.
+
+        Args:
+            payload: Bytes of payload that were handed over.
+            arrived: Bytes of the connection's stream that arrived.
+            accepted: Bytes of it that the kernel took from the server.
+        """
+        if self.is_modelled:
+            return arrived >= self.stream_bytes(payload)
+        return arrived >= max(accepted, payload)
+
+    def payload_of(self, payload: int, arrived: int, accepted: int) -> int:
+        """Return how much of ``payload`` is in the bytes that arrived; see ``is_all``."""
+        if not self.is_modelled:
+            # In proportion to what the kernel took; what waits in the server is left out.
+            return min(payload * arrived // accepted, payload) if accepted else 0
+        http = self.http_bytes(payload)
+        if self.is_tls:
+            whole = http + record_overhead_bytes(http)
+            arrived = arrived * http // whole if whole else 0
+        body = max(arrived - self.head, 0)
+        if self.framing and payload:
+            body = body * payload // (payload + self.framing)
+        return min(body, payload)
+
+
+class Readings(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure for every layer (see ``Measured``)."""
+
+    payload: Reading
+    http: Reading
+    tls: Reading
+    wire: Reading
+    wire_once: Reading
+    is_complete: bool
+
+    def of(self, layer: str) -> Reading:
+        """Return the reading of a layer by name."""
+        reading: Reading = getattr(self, layer)
+        return reading
+
+
+def read_sent(
+    handed: Handed,
+    payload: int,
+    traffic: Traffic,
+    *,
+    arrived: int,
+    is_complete: bool,
+    final: bool,
+    certain: bool,
+) -> Readings:
+    """Return what the kernel says of a stream that was sent.
+
+    Args:
+        handed: What was handed over around the payload.
+        payload: How much of the payload arrived.
+        traffic: What the connection carried.
+        arrived: Bytes of its stream since the exchange's first; a handshake came before.
+        is_complete: Whether everything arrived.
+        final: Whether nothing more will come.
+        certain: Whether ``traffic`` is the kernel's last word, or up to date.
+    """
+    below = How.MEASURED if certain else How.ESTIMATED
+    how_payload = How.MEASURED if is_complete else How.ESTIMATED
+    if not is_complete and handed.is_modelled and not handed.is_framed and not handed.is_tls:
+        how_payload = How.COMPUTED
+    if not handed.is_tls:
+        http = Reading(traffic.arrived, below, final)
+    elif is_complete and handed.is_modelled:
+        http = Reading(handed.http_bytes(payload), How.COMPUTED, final)
+    else:
+        http = Reading(max(_within_records(arrived), payload), How.ESTIMATED, final)
+    return Readings(
+        payload=Reading(payload, how_payload, final),
+        http=http,
+        tls=Reading(traffic.arrived, below, final),
+        wire=Reading(traffic.wire_out, below, final),
+        wire_once=Reading(traffic.wire_out - traffic.retransmitted, below, final),
+        is_complete=is_complete,
+    )
+
+
+def read_received(
+    handed: Handed, payload: int, traffic: Traffic, *, final: bool, certain: bool
+) -> Readings:
+    """Return what the kernel says of a stream that was received; all of it arrived."""
+    below = How.MEASURED if certain else How.ESTIMATED
+    received = traffic.received
+    http = Reading(max(_within_records(received), payload), How.ESTIMATED, final)
+    return Readings(
+        payload=Reading(payload, How.MEASURED, final),
+        http=http if handed.is_tls else Reading(received, below, final),
+        tls=Reading(received, below, final),
+        wire=Reading(traffic.wire_in, below, final),
+        # What the peer sent twice is counted when it arrives twice; the kernel keeps no sum.
+        wire_once=Reading(traffic.wire_in, How.ESTIMATED, final),
+        is_complete=True,
+    )
+
+
+def read_computed(handed: Handed, payload: int, *, final: bool) -> Readings:
+    """Return what follows from what was handed over, where the kernel cannot be asked."""
+    http = handed.http_bytes(payload)
+    how = How.COMPUTED if handed.is_modelled else How.ESTIMATED
+    tls = http + (handed.records or record_overhead_bytes(http)) + HANDSHAKE_BYTES
+    stream = tls if handed.is_tls else http
+    wire = Reading(wire_bytes(stream, header_bytes(IPV4_BYTES, 1)), How.ESTIMATED, final)
+    return Readings(
+        payload=Reading(payload, How.MEASURED, final),
+        http=Reading(http, how, final),
+        tls=Reading(stream, How.ESTIMATED if handed.is_tls else how, final),
+        wire=wire,
+        wire_once=wire,
+        is_complete=True,
+    )
+
+
+def _within_records(stream_bytes: int) -> int:
+    """Return about how much is inside records of full size."""
+    return stream_bytes - record_overhead_bytes(stream_bytes)

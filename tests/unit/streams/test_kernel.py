@@ -1,0 +1,217 @@
+"""The kernel's counters and announcements, read from real sockets."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from streamgauge.core.clock import SystemClock
+from streamgauge.streams.kernel.connections import Connection, Connections
+from streamgauge.streams.kernel.netlink import Identity, Listener, LostError, alive
+from streamgauge.streams.kernel.tcp_info import NOTHING, TcpInfo, Traffic, between, cookie, read
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Callable[[], Pair]]:
+    opened: list[socket.socket] = []
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    listener = socket.create_server((request.param, 0), family=family)
+
+    def connect() -> Pair:
+        client = socket.create_connection(listener.getsockname()[:2])
+        server, _ = listener.accept()
+        opened.extend((client, server))
+        return client, server
+
+    yield connect
+    for one in (*opened, listener):
+        one.close()
+
+
+def receive_all(client: socket.socket, size: int) -> None:
+    while size:
+        size -= len(client.recv(size))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def _drain(listener: Listener) -> None:
+    for _ in range(100):
+        list(listener.receive(0.1))
+
+
+class Stream:
+    """An exchange that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.traffic: list[Traffic] = []
+        self.connection: Connection | None = None
+        self.conclusions: list[tuple[bool, bool]] = []
+
+    def began(self, connection: Connection, info: TcpInfo) -> None:
+        self.connection = connection
+
+    def overlaps(self, info: TcpInfo) -> bool:
+        return False
+
+    def observe(self, traffic: Traffic, info: TcpInfo) -> None:
+        self.traffic.append(traffic)
+
+    def conclude(self, *, certain: bool, sent: bool = False) -> None:
+        self.conclusions.append((certain, sent))
+
+
+@pytest.fixture
+def connections() -> Iterator[Connections]:
+    made = Connections(SystemClock())
+    yield made
+    made.close()
+
+
+def test_bytes_that_arrived_are_those_the_peer_acknowledged(pair: Callable[[], Pair]) -> None:
+    client, server = pair()
+    server.sendall(b"x" * 100_000)
+    receive_all(client, 100_000)
+    until(lambda: (info := read(server)) is not None and info.arrived == 100_000)
+
+
+def test_a_closed_socket_reads_as_nothing(pair: Callable[[], Pair]) -> None:
+    _, server = pair()
+    server.close()
+    assert read(server) is None
+    assert cookie(server) is None
+
+
+def test_headers_and_the_syn_ack_are_on_the_wire() -> None:
+    after = NOTHING._replace(options=1, sent=1_500, retrans=500, acked=1_001, segs_out=3, segs_in=2)
+    assert between(NOTHING, after, 20) == Traffic(1_000, 0, 1_500 + 3 * 52 + 60, 2 * 52, 500)
+    assert between(NOTHING, after._replace(options=0), 40).wire_out == 1_500 + 3 * 60 + 72
+
+
+def test_a_count_of_segments_that_wrapped_goes_on() -> None:
+    before = NOTHING._replace(segs_out=2**32 - 2, segs_in=2**32 - 1)
+    after = before._replace(segs_out=3, segs_in=1)
+    assert between(before, after, 20).wire_out == 5 * 40
+    assert between(before, after, 20).wire_in == 2 * 40
+
+
+def test_a_socket_is_announced_after_its_buffer_drained(pair: Callable[[], Pair]) -> None:
+    client, server = pair()
+    listener = Listener()
+    listener.only([server.getsockname()[1]])
+    name = cookie(server)
+    server.setblocking(False)  # noqa: FBT003 - the standard library's own
+    size = 0
+    while True:
+        try:
+            size += server.send(b"x" * 65_536)
+        except BlockingIOError:
+            break
+    server.close()
+    receive_all(client, size)
+    client.close()
+    gone = [one for _ in range(3) for one in listener.receive(0.5) if one.cookie == name]
+    listener.close()
+    assert [one.info.arrived for one in gone] == [size]
+
+
+def test_announcements_of_other_ports_are_filtered(pair: Callable[[], Pair]) -> None:
+    listener = Listener()
+    listener.only([1])
+    while list(listener.receive(0.2)):
+        """What was announced before the filter was there."""
+    client, server = pair()
+    server.close()
+    client.close()
+    found = list(listener.receive(0.5))
+    listener.close()
+    assert found == []
+
+
+def test_lost_announcements_are_noticed(pair: Callable[[], Pair]) -> None:
+    listener = Listener()
+    listener._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    for _ in range(50):
+        for one in pair():
+            one.close()
+    # The kernel announces from a queue of its own; nobody reads until it is through.
+    time.sleep(0.5)
+    with pytest.raises(LostError):
+        _drain(listener)
+    listener.close()
+
+
+def test_a_closed_connection_lives_on_until_its_bytes_are_delivered(
+    pair: Callable[[], Pair],
+) -> None:
+    client, server = pair()
+    local, peer = server.getsockname(), server.getpeername()
+    packed = [socket.inet_pton(server.family, address[0]) for address in (local, peer)]
+    name = cookie(server)
+    assert name is not None
+    identity = Identity(name, server.family, packed[0], local[1], packed[1], peer[1])
+    server.sendall(b"x" * 50_000)
+    server.close()
+    waiting = alive(identity)
+    assert waiting is not None
+    assert waiting.sent == 50_000
+    assert alive(identity._replace(cookie=name + 1)) is None
+    receive_all(client, 50_000)
+    client.close()
+    until(lambda: alive(identity) is None)
+
+
+def test_each_exchange_of_a_connection_has_what_was_carried_in_its_time(
+    pair: Callable[[], Pair], connections: Connections
+) -> None:
+    client, server = pair()
+    streams = [Stream(), Stream()]
+    for stream, size in zip(streams, (1_000, 30_000), strict=True):
+        client.sendall(b"GET")
+        receive_all(server, 3)
+        assert connections.begin(server, stream)
+        server.sendall(b"x" * size)
+        receive_all(client, size)
+    server.close()
+    client.close()
+    until(lambda: bool(streams[1].conclusions))
+    first, second = streams[0].traffic[-1], streams[1].traffic[-1]
+    assert (first.arrived, second.arrived) == (1_000, 30_000)
+    assert streams[0].conclusions == [(True, True)]
+    assert streams[1].conclusions == [(True, False)]
+    assert connections.count == 0
+
+
+def test_without_announcements_what_is_over_is_concluded_as_uncertain(
+    pair: Callable[[], Pair], connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("streamgauge.streams.kernel.watch.Listener", none)
+    client, server = pair()
+    stream = Stream()
+    assert connections.begin(server, stream)
+    assert not connections.announced
+    server.sendall(b"x" * 1_000)
+    receive_all(client, 1_000)
+    stream.ended = True
+    assert stream.connection is not None
+    connections.end(stream.connection, stream)
+    connections.refresh(stream.connection, stream)
+    server.close()
+    client.close()
+    connections._look(lost=True)
+    assert stream.conclusions == [(False, False)]
+    assert stream.traffic[-1].arrived == 1_000
