@@ -35,7 +35,7 @@ VALID: dict[str, Any] = {"customer_id": "ada", "bytes": 10}
         ("event_id", {"event_id": 7}),
         ("timestamp", {"timestamp": "2026-01-01"}),
         ("timestamp", {"timestamp": datetime(2014, 12, 31, tzinfo=UTC)}),
-        ("timestamp", {"timestamp": datetime.now(UTC) + timedelta(minutes=6)}),
+        ("timestamp", {"timestamp": datetime.now(UTC) + timedelta(hours=1)}),
         ("metadata.bytes", {"metadata": {"bytes": 3}}),
         ("metadata.nested", {"metadata": {"nested": {"a": 1}}}),
         ("metadata.list", {"metadata": {"list": [1]}}),
