@@ -28,6 +28,7 @@ DOORS = {
     "clickhouse_connect": ("server/store/",),
     "jinja2": ("server/pages/",),
     "jwt": ("streams/resolvers/tokens.py",),
+    "numpy": ("server/ingest/digests/",),
     "nats": ("server/ingest/jetstream.py",),
     "rich": ("cli/", "demo/"),
     "sqlalchemy": ("server/catalog/",),

@@ -55,6 +55,11 @@ DEDUPLICATION_WINDOW_ROLLUPS: Final = 1_000_000
 # Sealed segments kept after their insert, in case the engine lost what it called written.
 RETAINED_SEGMENTS_MAX: Final = 16
 RETAINED_BYTES_MAX: Final = 128 * 1024 * 1024
+# Foreign ids known in memory alone, some 100 bytes each; beyond, they go to a sorted file.
+KNOWN_IDS_RECENT_MAX: Final = 262_144
+# Log whose ids no snapshot has yet, read again at a start: seconds of a full load, and files.
+UNCOVERED_BYTES_MAX: Final = 64 * 1024 * 1024
+UNCOVERED_SEGMENTS_MAX: Final = 256
 # Rows of one backfilled chunk: one block, a second of work, a hundred megabytes.
 BACKFILL_CHUNK_ROWS: Final = 500_000
 # Each holds a connection to the engine; two cores gain nothing from more.

@@ -47,6 +47,7 @@ from streamgauge.server.api.unsupported import refusals
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.config import Config
+from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.metering.meter import Meter
@@ -60,6 +61,7 @@ LOCK: Final = "server.lock"
 CATALOG: Final = "catalog.sqlite"
 ENGINE: Final = "engine"
 LOG: Final = "log"
+IDS: Final = "ids"
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *events.OPERATIONS,
@@ -142,7 +144,13 @@ class Opened:
                 )
             store = EventStore(f"chdb://{path / ENGINE}")
             stack.callback(store.close)
-            pipeline = Pipeline(log, store, clock=clock)
+            keeper = Keeper(directory.child(IDS, create=True))
+            stack.callback(keeper.close)
+            for damage in keeper.damage:
+                _log.error(
+                    "the known ids are damaged and are read again from the store: %s", damage
+                )
+            pipeline = Pipeline(log, store, keeper, clock=clock)
             replayed = pipeline.recover(catalog.meters.list())
             if strangers := pipeline.businesses() - {catalog.business_id}:
                 raise ConfigurationError(

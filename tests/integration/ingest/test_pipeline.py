@@ -16,6 +16,7 @@ from streamgauge.core.limits import RETAINED_SEGMENTS_MAX
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.server.ingest import writer
 from streamgauge.server.ingest.decode import Scope
+from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
@@ -62,7 +63,8 @@ class Plant:
 
     def open(self) -> None:
         self.log = Wal(self.directory)
-        self.pipeline = Pipeline(self.log, self.store)
+        self.keeper = Keeper(self.directory.child("ids", create=True))
+        self.pipeline = Pipeline(self.log, self.store, self.keeper)
         self.pipeline._writer._backoff = Backoff(0.001, 0.001)
 
     def run(self, story: Callable[[], Awaitable[None]], *meters: Meter) -> None:
@@ -179,9 +181,10 @@ def test_segments_are_kept_for_a_margin_and_then_removed(
             await plant.pipeline.caught_up()
 
     plant.run(story, METER)
-    assert len(plant.log.sealed()) == 3
+    assert len(plant.log.sealed()) == 7, "no snapshot of the known ids covers them yet"
     for _ in range(2):
         plant.run(_nothing, METER)
+        assert len(plant.log.sealed()) == 3
         assert plant.usage() == 7
 
 
@@ -196,6 +199,7 @@ def test_a_store_that_lost_what_the_log_no_longer_has_is_refused(
             await plant.pipeline.caught_up()
 
     plant.run(story)
+    plant.run(_nothing)
     plant.store.close()
     plant.store = Reluctant(f"chdb://{tmp_path / 'empty'}", query_clients=2)
     with pytest.raises(ConfigurationError, match="the store was emptied"):

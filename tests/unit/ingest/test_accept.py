@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from streamgauge.core.errors import UnavailableError
+from streamgauge.core.memory import MemoryDirectory
 from streamgauge.server.ingest.accept import Acceptor
 from streamgauge.server.ingest.decode import Batch, Scope
 from streamgauge.server.ingest.errors import BatchRefusedError, EventError
+from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.rows import Row
 from streamgauge.server.ingest.wal import Wal
 
@@ -58,7 +60,7 @@ class Gate(Wal):
 
 def run(wal: Wal, story: Callable[[Acceptor], Awaitable[None]]) -> None:
     async def main() -> None:
-        acceptor = Acceptor(wal, committed=lambda: None)
+        acceptor = Acceptor(wal, Keeper(MemoryDirectory()), committed=lambda: None)
         acceptor.start()
         try:
             await story(acceptor)

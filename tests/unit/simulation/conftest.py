@@ -386,3 +386,13 @@ def machine_type(monkeypatch: pytest.MonkeyPatch) -> type[Machine]:
 @pytest.fixture
 def crash_type() -> type[Crash]:
     return Crash
+
+
+@pytest.fixture
+def fuse_type() -> type[Fuse]:
+    return Fuse
+
+
+@pytest.fixture
+def directory_type() -> type[SimDirectory]:
+    return SimDirectory

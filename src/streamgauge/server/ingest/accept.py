@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -14,8 +13,9 @@ from streamgauge.core.limits import COMMIT_WAIT_S, INGEST_LOG_BYTES_MAX
 from streamgauge.server.ingest import rows as lines
 from streamgauge.server.ingest.commit import Commit, Committer
 from streamgauge.server.ingest.decode import Batch, Scope
-from streamgauge.server.ingest.dedupe import Keys, KnownIds
+from streamgauge.server.ingest.dedupe import Keys
 from streamgauge.server.ingest.errors import BatchRefusedError
+from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.log import IngestLog
 
 
@@ -34,17 +34,18 @@ class Acceptor:
 
     Args:
         log: Where batches go.
+        keeper: Keeps the ids that were taken.
         committed: Called, on another thread, after batches reached the disk.
 
     Attributes:
-        known: The ids that were taken.
         counts: Events ``stored`` and ``duplicate`` since the start.
     """
 
-    def __init__(self, log: IngestLog, *, committed: Callable[[], None]) -> None:
+    def __init__(self, log: IngestLog, keeper: Keeper, *, committed: Callable[[], None]) -> None:
         self._log = log
+        self._keeper = keeper
+        self._known = keeper.known
         self._committed = committed
-        self.known = KnownIds(secrets.token_bytes(32))
         self._in_flight: dict[Scope, dict[str, Commit]] = {}
         self._committer: Committer | None = None
         self.counts: Counter[str] = Counter()
@@ -77,8 +78,8 @@ class Acceptor:
         """
         event_ids = [row.event_id for row in batch.rows]
         await self._wait_for_originals(scope, event_ids)
-        keys = self.known.keys(scope, event_ids)
-        stored = [not known for known in self.known.known(keys)]
+        keys = self._known.keys(scope, event_ids)
+        stored = [not known for known in self._known.known(keys)]
         ahead = [error for error in batch.ahead if stored[error.index]]
         if ahead:
             raise BatchRefusedError(ahead)
@@ -87,7 +88,7 @@ class Acceptor:
             await self._commit(keys, batch.rows)
         elif new:
             fresh = [row for row, is_new in zip(batch.rows, stored, strict=True) if is_new]
-            await self._commit(self.known.keys(scope, [row.event_id for row in fresh]), fresh)
+            await self._commit(keys.where(stored), fresh)
         self.counts["stored"] += new
         self.counts["duplicate"] += len(stored) - new
         return Accepted(stored=stored)
@@ -131,9 +132,12 @@ class Acceptor:
             raise UnavailableError("the disk has not confirmed the batch; send it again", 2)
         return commit.settled.result()
 
-    def _settle(self, commit: Commit, on_disk: bool) -> None:
-        in_flight = self._in_flight[commit.keys.scope]
-        for event_id in commit.event_ids:
-            del in_flight[event_id]
+    def _settle(self, commits: Sequence[Commit], on_disk: bool, newest: int) -> None:
+        for commit in commits:
+            in_flight = self._in_flight[commit.keys.scope]
+            for event_id in commit.event_ids:
+                del in_flight[event_id]
+            if on_disk:
+                self._known.add(commit.keys)
         if on_disk:
-            self.known.add(commit.keys)
+            self._keeper.settled(newest, sum(len(commit.record) for commit in commits))

@@ -42,7 +42,7 @@ class Commit:
         self.doubted: asyncio.Future[None] = loop.create_future()
 
 
-Settle = Callable[[Commit, bool], None]
+Settle = Callable[[Sequence[Commit], bool, int], None]
 
 
 class Committer:
@@ -50,7 +50,8 @@ class Committer:
 
     Args:
         log: Where batches go.
-        settle: Called on the loop for every batch, with whether it is on disk.
+        settle: Called on the loop with batches, whether they are on disk, and the newest segment;
+            of the segments before it nothing is left to settle.
         committed: Called on the thread after a sync that settled batches.
         backoff: How long to wait after a failed sync.
     """
@@ -170,11 +171,11 @@ class Committer:
             return self._stopping
 
     def _tell(self, commits: Sequence[Commit], *, on_disk: bool) -> None:
-        self._on_loop(self._settle_all, list(commits), on_disk)
+        self._on_loop(self._settle_all, list(commits), on_disk, self._log.newest())
 
-    def _settle_all(self, commits: Sequence[Commit], on_disk: bool) -> None:
+    def _settle_all(self, commits: Sequence[Commit], on_disk: bool, newest: int) -> None:
+        self._settle(commits, on_disk, newest)
         for commit in commits:
-            self._settle(commit, on_disk)
             commit.settled.set_result(on_disk)
 
     def _on_loop(self, call: Callable[..., None], *values: object) -> None:

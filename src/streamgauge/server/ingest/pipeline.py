@@ -12,10 +12,12 @@ from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.limits import CAUGHT_UP_WAIT_S, RETAINED_SEGMENTS_MAX
 from streamgauge.server.ingest.accept import Accepted, Acceptor
 from streamgauge.server.ingest.decode import Scope, decode
+from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.ingest.writer import Writer
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.store import EventStore
+from streamgauge.server.store.event_store import log_position
 
 
 class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,15 +54,19 @@ class Pipeline:
     Args:
         log: The ingest log.
         store: Where events end.
+        keeper: Keeps the ids of all events.
         clock: Where time comes from.
     """
 
-    def __init__(self, log: IngestLog, store: EventStore, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, log: IngestLog, store: EventStore, keeper: Keeper, *, clock: Clock | None = None
+    ) -> None:
         self._log = log
         self._store = store
         self._clock = clock or SystemClock()
-        self._writer = Writer(log, store, clock=self._clock)
-        self._acceptor = Acceptor(log, committed=self._writer.wake)
+        self._keeper = keeper
+        self._writer = Writer(log, store, covered=lambda: keeper.covered, clock=self._clock)
+        self._acceptor = Acceptor(log, keeper, committed=self._writer.wake)
         self.refused: Counter[str] = Counter()
 
     def recover(self, meters: list[Meter]) -> int:
@@ -75,20 +81,29 @@ class Pipeline:
         self._check_log_fits_store()
         rows = self._writer.recover()
         self._writer.ensure_rollups(meters)
-        known = self._acceptor.known
-        for run in self._store.writer_runs():
-            known.add_run(Scope(run.business_id, run.mode), run.writer_id, run.first, run.last)
-        for block in self._store.foreign_ids():
-            for scope, event_ids in block.items():
-                known.add(known.keys(Scope(*scope), event_ids))
+        self._recover_known()
+        self._writer.trim()
         return rows
+
+    def _recover_known(self) -> None:
+        """Add the ids behind the snapshot; the store has every segment by now."""
+        known = self._keeper.known
+        after = log_position(self._keeper.covered + 1, 0) - 1
+        for run in self._store.writer_runs(after=after):
+            known.add_run(Scope(run.business_id, run.mode), run.writer_id, run.first, run.last)
+        for block in self._store.foreign_ids(after=after):
+            for scope, event_ids in block.items():
+                known.add_missing(known.keys(Scope(*scope), event_ids))
+                self._keeper.spill()
+        self._keeper.save(self._log.next_segment() - 1)
 
     def businesses(self) -> set[str]:
         """Return whose events are known."""
-        return {scope.business_id for scope in self._acceptor.known.scopes()}
+        return {scope.business_id for scope in self._keeper.known.scopes()}
 
     def start(self) -> None:
-        """Start both threads, on the running loop."""
+        """Start the threads, on the running loop."""
+        self._keeper.start()
         self._writer.start()
         self._acceptor.start()
 
@@ -130,11 +145,11 @@ class Pipeline:
 
     def state(self) -> PipelineState:
         """Return what the pipeline says about itself."""
-        runs, foreign = self._acceptor.known.sizes()
-        trouble = (self._acceptor.trouble, self._writer.trouble)
+        runs, foreign = self._keeper.known.sizes()
+        trouble = (self._acceptor.trouble, self._writer.trouble, self._keeper.trouble)
         return PipelineState(
             trouble=[text for text in trouble if text is not None],
-            damage=self._log.damage(),
+            damage=[*self._log.damage(), *self._keeper.damage],
             counts=self._acceptor.counts,
             refused=self.refused,
             inserted_rows=self._writer.rows,
@@ -146,10 +161,10 @@ class Pipeline:
         )
 
     def stop(self, timeout_s: float) -> bool:
-        """Settle what was sent, stop both threads, and return whether they ended in time."""
-        settled = self._acceptor.stop(timeout_s)
-        stopped = self._writer.stop(timeout_s)
-        return settled and stopped
+        """Settle what was sent, stop the threads, and return whether they ended in time."""
+        parts = (self._acceptor, self._writer, self._keeper)
+        ended = [part.stop(timeout_s) for part in parts]
+        return all(ended)
 
     def _check_log_fits_store(self) -> None:
         last = self._log.next_segment() - 1

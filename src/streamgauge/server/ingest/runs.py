@@ -47,3 +47,15 @@ class Runs:
     def intervals(self) -> list[tuple[int, int]]:
         """Return the intervals, in order."""
         return list(zip(self._firsts, self._lasts, strict=True))
+
+    def packed(self) -> bytes:
+        """Return the set as bytes."""
+        return self._firsts.tobytes() + self._lasts.tobytes()
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Runs:
+        """Return the set that ``packed`` made bytes of."""
+        runs = cls()
+        runs._firsts.frombytes(data[: len(data) // 2])
+        runs._lasts.frombytes(data[len(data) // 2 :])
+        return runs

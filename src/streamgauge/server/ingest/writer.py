@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from streamgauge.core.backoff import Backoff
 from streamgauge.core.clock import NS_PER_S, Clock, SystemClock
@@ -31,6 +32,7 @@ class Writer:
     Args:
         log: What to insert.
         store: Where to.
+        covered: Returns the last segment that nobody else needs.
         clock: For the interval between small segments and for the lag.
         backoff: How long to wait after a failed insert.
     """
@@ -40,11 +42,13 @@ class Writer:
         log: IngestLog,
         store: EventStore,
         *,
+        covered: Callable[[], int],
         clock: Clock | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self._log = log
         self._store = store
+        self._covered = covered
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff(0.2, 15.0)
         self._changed = threading.Condition()
@@ -83,7 +87,6 @@ class Writer:
         self._inserted = self._log.mark()
         for segment in self._log.sealed():
             rows += self._insert(segment)
-            self._trim()
         return rows
 
     def start(self) -> None:
@@ -141,6 +144,18 @@ class Writer:
         for meter in meters:
             self._store.ensure_rollup(meter, self.position)
 
+    def trim(self) -> None:
+        """Remove segments that nobody needs; keep the last, in case the store lost any.
+
+        Called by this thread, or before ``start``.
+        """
+        covered = self._covered()
+        while (
+            len(self._retained) > RETAINED_SEGMENTS_MAX
+            or sum(size for _, size in self._retained) > RETAINED_BYTES_MAX
+        ) and self._retained[0][0] <= min(covered, self._retained[-1][0] - 1):
+            self._log.remove(self._retained.popleft()[0])
+
     def stop(self, timeout_s: float) -> bool:
         """Stop after the running insert and return whether it ended in time."""
         with self._changed:
@@ -180,7 +195,7 @@ class Writer:
         if waiting:
             self._insert(waiting[0])
             self._answer()
-            self._trim()
+            self.trim()
         elif self._inserted < self._log.newest():
             self._pause(INTERVAL_S)
             self._seal()
@@ -205,14 +220,6 @@ class Writer:
             self.rows += rows
         self._retained.append((segment, len(ndjson)))
         return rows
-
-    def _trim(self) -> None:
-        """Keep the last segments, in case the store lost what it called written."""
-        while (
-            len(self._retained) > RETAINED_SEGMENTS_MAX
-            or sum(size for _, size in self._retained) > RETAINED_BYTES_MAX
-        ) and len(self._retained) > 1:
-            self._log.remove(self._retained.popleft()[0])
 
     def _answer(self) -> None:
         with self._changed:

@@ -111,13 +111,13 @@ class EventStore:
         """
         return events.get_event(self._engine, event_id, business_id=business_id, mode=mode)
 
-    def writer_runs(self) -> Iterator[WriterRun]:
-        """Yield the ids minted by spools, as runs without gaps."""
-        return events.writer_runs(self._engine)
+    def writer_runs(self, *, after: int = 0) -> Iterator[WriterRun]:
+        """Yield the ids minted by spools, as runs without gaps, of events after a log position."""
+        return events.writer_runs(self._engine, after)
 
-    def foreign_ids(self) -> Iterator[dict[tuple[str, str], list[str]]]:
-        """Yield, block by block, the ids that no spool minted, by (business, mode)."""
-        return events.foreign_ids(self._engine)
+    def foreign_ids(self, *, after: int = 0) -> Iterator[dict[tuple[str, str], list[str]]]:
+        """Yield the other ids of events after a log position by (business, mode), in blocks."""
+        return events.foreign_ids(self._engine, after)
 
     def newest_segment(self) -> int:
         """Return the newest segment with a stored row, 0 in an empty store."""

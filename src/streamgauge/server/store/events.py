@@ -95,15 +95,16 @@ def get_event(engine: Engine, event_id: str, *, business_id: str, mode: str) -> 
     raise NotFoundError("event", event_id)
 
 
-def writer_runs(engine: Engine) -> Iterator[WriterRun]:
-    """Yield the ids minted by spools, as runs without gaps."""
+def writer_runs(engine: Engine, after: int) -> Iterator[WriterRun]:
+    """Yield the ids minted by spools, as runs without gaps, of events after a log position."""
     query = f"""
         SELECT business_id, mode, writer_id, min(number), max(number) FROM (
             SELECT business_id, mode, substring(event_id, 1, 32) AS writer_id,
                 toInt64(substring(event_id, 34)) AS number,
                 number - row_number() OVER (
                     PARTITION BY business_id, mode, writer_id ORDER BY number) AS island
-            FROM (SELECT DISTINCT business_id, mode, event_id FROM streamgauge.events WHERE {_OURS})
+            FROM (SELECT DISTINCT business_id, mode, event_id FROM streamgauge.events
+                WHERE {_OURS} AND log_position > {after})
         ) GROUP BY business_id, mode, writer_id, island
     """
     for block in engine.blocks(query):
@@ -113,9 +114,12 @@ def writer_runs(engine: Engine) -> Iterator[WriterRun]:
             )
 
 
-def foreign_ids(engine: Engine) -> Iterator[dict[tuple[str, str], list[str]]]:
-    """Yield, block by block, the ids that no spool minted, by (business, mode)."""
-    query = f"SELECT business_id, mode, event_id FROM streamgauge.events WHERE NOT {_OURS}"
+def foreign_ids(engine: Engine, after: int) -> Iterator[dict[tuple[str, str], list[str]]]:
+    """Yield the other ids of events after a log position by (business, mode), block by block."""
+    query = (
+        "SELECT business_id, mode, event_id FROM streamgauge.events "
+        f"WHERE NOT {_OURS} AND log_position > {after}"
+    )
     for block in engine.blocks(query):
         by_scope: dict[tuple[str, str], list[str]] = {}
         for business_id, mode, event_id in block:
