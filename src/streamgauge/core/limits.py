@@ -127,6 +127,11 @@ DEAD_LETTERS_BYTES_MAX: Final = 64 * 1024 * 1024
 DELIVERY_BYTES_MAX: Final = 4 * 1024 * 1024
 # Each holds three descriptors of the host, which may have no more than 256 in all.
 ADOPTED_AT_ONCE_MAX: Final = 16
+# Live processes whose spools one of them delivers: far more than workers of one machine, and one
+# descriptor each.
+SIBLINGS_MAX: Final = 512
+# A flush in a process that does not deliver looks this often whether it was heard.
+FOLLOW_INTERVAL_S: Final = 0.05
 # The wait between looks for spools of processes that are gone; each look is a directory listing.
 ADOPTION_INTERVAL_S: Final = 60
 # A key that was not accepted is tried again this often at most.

@@ -1,7 +1,11 @@
-"""Spools of processes that are gone: taken over, delivered, removed."""
+"""Other processes' spools: those of dead ones taken over, those of live ones delivered from here.
+
+Only the holder of the role looks at them (``sdk.election``).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from typing import Final
@@ -9,10 +13,12 @@ from typing import Final
 from streamgauge.core.clock import Clock
 from streamgauge.core.errors import LockedError, StreamgaugeError
 from streamgauge.core.files import Directory
-from streamgauge.core.limits import ADOPTED_AT_ONCE_MAX, LEFT_ALONE_MAX
+from streamgauge.core.limits import ADOPTED_AT_ONCE_MAX, LEFT_ALONE_MAX, SIBLINGS_MAX
+from streamgauge.sdk.election import is_role_file
 from streamgauge.sdk.identity import Destination
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.recovery import recover_tally
+from streamgauge.sdk.sibling import Sibling
 from streamgauge.sdk.spool import Spool
 from streamgauge.sdk.spooldir import WRITER_ID, discard_spool, open_spool, tidy_remains
 from streamgauge.sdk.stats import Adopted
@@ -22,7 +28,7 @@ _PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.EN
 
 
 class Adopter:
-    """Looks for spools whose process is gone, and keeps count of what it took over.
+    """Looks for spools beside ours, and keeps count of what it took over from dead processes.
 
     Args:
         root: Where spools are.
@@ -30,16 +36,28 @@ class Adopter:
         destination: Where our events go; other spools are left alone.
         clock: Given to adopted spools.
         notices: Told of each spool that is left alone, and of damage, once.
+        with_siblings: Whether spools of live processes are delivered from here.
     """
 
     def __init__(
-        self, root: Directory, own: str, destination: Destination, *, clock: Clock, notices: Notices
+        self,
+        root: Directory,
+        own: str,
+        destination: Destination,
+        *,
+        clock: Clock,
+        notices: Notices,
+        with_siblings: bool = False,
     ) -> None:
         self._root = root
         self._destination = destination
         self._clock = clock
         self._notices = notices
         self._seen = {own}
+        self._with_siblings = with_siblings
+        self._siblings: dict[str, Sibling] = {}
+        # Alive or in passing trouble: not met again before the next whole look.
+        self._later: set[str] = set()
         self._left_alone: list[str] = []
         self._gone = Adopted()
         self._lock = threading.RLock()
@@ -52,20 +70,49 @@ class Adopter:
         """Return what is not ours to bill, and why."""
         return tuple(self._left_alone)
 
-    def look(self) -> None:
-        """Adopt spools of our destination whose process is gone, a few at a time."""
+    @property
+    def siblings(self) -> list[Sibling]:
+        """Return the spools of live processes that are delivered from here."""
+        return list(self._siblings.values())
+
+    def look(self, *, only_new: bool = False) -> None:
+        """Adopt spools of our destination whose process is gone, a few at a time.
+
+        Args:
+            only_new: Leave out what was alive at the last look.
+        """
         try:
             names = self._root.names()
         except OSError as error:
             self._notices.tell("adoption", f"the spool directory cannot be read: {error}")
             return
-        unseen = [name for name in names if name not in self._seen]
+        if not only_new:
+            self._later.clear()
+        met = self._seen | self._later
+        if only_new:
+            met |= self._siblings.keys()
         self.more = False
-        for name in unseen:
+        for name in names:
+            if name in met or is_role_file(name):
+                continue
             if len(self.spools) >= ADOPTED_AT_ONCE_MAX:
                 self.more = True
                 return
             self._meet(name)
+
+    def dismiss_gone(self) -> None:
+        """Forget live processes' spools that ended empty."""
+        for name in [name for name, sibling in self._siblings.items() if sibling.is_gone]:
+            self._siblings.pop(name).close()
+
+    def give_up(self) -> None:
+        """Leave everything to another process, which may adopt and deliver it at once."""
+        self.close()
+        with self._lock:
+            for spool in self.spools:
+                self._seen.discard(spool.name)
+                self._gone = _added(self._gone, spool, with_waiting=False)
+            self.spools = []
 
     def dismiss_idle(self) -> None:
         """Remove adopted spools that are empty."""
@@ -94,6 +141,9 @@ class Adopter:
         self.dismiss_idle()
         for spool in self.spools:
             spool.close()
+        for sibling in self._siblings.values():
+            sibling.close()
+        self._siblings.clear()
 
     def _meet(self, name: str) -> None:
         if not WRITER_ID.fullmatch(name):
@@ -102,7 +152,7 @@ class Adopter:
         try:
             self._adopt(name)
         except LockedError:
-            return
+            self._watch(name)
         except FileNotFoundError:
             self._tidy(name)
         except (StreamgaugeError, OSError) as error:
@@ -117,9 +167,26 @@ class Adopter:
             raise
         damages += [str(error) for error in spool.journal.recovery.corrupt]
         self._seen.add(name)
+        if name in self._siblings:
+            self._siblings.pop(name).close()
         if damages:
             self._leave_alone(name, f"what is whole in it is delivered, but {damages[0]}")
         self.spools.append(spool)
+
+    def _watch(self, name: str) -> None:
+        """Deliver the spool of a live process, unless it does that itself."""
+        if name in self._siblings:
+            return
+        self._later.add(name)
+        if not self._with_siblings:
+            return
+        if len(self._siblings) >= SIBLINGS_MAX:
+            told = f"more than {SIBLINGS_MAX} processes share the directory, some of them wait"
+            self._notices.tell("siblings", told)
+            return
+        # One without the mark is of a version that delivers its own, or about to go.
+        with contextlib.suppress(FileNotFoundError):
+            self._siblings[name] = Sibling(self._root.child(name), name, clock=self._clock)
 
     def _tidy(self, name: str) -> None:
         try:
@@ -131,6 +198,7 @@ class Adopter:
 
     def _leave_alone(self, name: str, reason: object) -> None:
         if isinstance(reason, OSError) and reason.errno in _PASSING:
+            self._later.add(name)
             self._notices.tell("adoption", f"the spool {name} cannot be adopted yet: {reason}")
             return
         self._seen.add(name)
@@ -139,9 +207,10 @@ class Adopter:
         self._notices.tell("left alone", f"the spool {name} is left alone: {reason}")
 
 
-def _added(sums: Adopted, spool: Spool) -> Adopted:
+def _added(sums: Adopted, spool: Spool, *, with_waiting: bool = True) -> Adopted:
     ledger = spool.ledger
-    spooled, acknowledged = ledger.pending_bytes, ledger.acknowledged_bytes
+    spooled = ledger.pending_bytes if with_waiting else 0
+    acknowledged = ledger.acknowledged_bytes
     return Adopted(
         bytes=sums.bytes + spooled + acknowledged + ledger.refused_bytes,
         spooled_bytes=sums.spooled_bytes + spooled,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.disk import OsDirectory
+from streamgauge.core.errors import LockedError
 from streamgauge.core.limits import BATCH_EVENTS_MAX
-from streamgauge.sdk.adoption import Adopter
-from streamgauge.sdk.delivery import Deliverer
+from streamgauge.sdk.dispatch import Dispatch
+from streamgauge.sdk.election import read_term, role_name
 from streamgauge.sdk.identity import Destination
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.stats import Adopted
@@ -43,23 +44,37 @@ def drain_spools(
 
     Raises:
         ConfigurationError: The directory is a link, another user's, or open to others.
-        OSError: It cannot be read.
+        LockedError: A live process delivers for this destination.
+        OSError: The directory cannot be read.
     """
     clock = clock or SystemClock()
     notices = Notices(clock)
+    root = OsDirectory(spool_dir)
     destination = Destination(address=sink.destination, mode=environment)
-    adopter = Adopter(OsDirectory(spool_dir), "", destination, clock=clock, notices=notices)
-    deliverer = Deliverer(sink, clock=clock, notices=notices, batch_events_max=BATCH_EVENTS_MAX)
-    adopter.look()
+    dispatch = Dispatch(
+        sink,
+        root,
+        None,
+        destination,
+        clock=clock,
+        notices=notices,
+        batch_events_max=BATCH_EVENTS_MAX,
+    )
+    dispatch.look()
+    if not dispatch.election.is_ours:
+        term = read_term(root, role_name(destination))
+        process = f"process {term.pid}" if term is not None else "another process"
+        raise LockedError(f"{process} delivers for this destination, also what dead ones left")
+    adopter = dispatch.adopter
     failures = 0
     while adopter.spools and failures < FAILURES_MAX:
-        wait_s = deliverer.step(adopter.spools[0])
+        wait_s = dispatch.deliver()
         failures = 0 if wait_s == 0.0 else failures + 1
         if wait_s and failures < FAILURES_MAX:
             wait(wait_s)
-        adopter.dismiss_idle()
         if adopter.more and not adopter.spools:
-            adopter.look()
+            dispatch.look()
         on_progress(adopter.adopted())
-    adopter.close()
+    dispatch.close()
+    dispatch.resign()
     return adopter.adopted(), notices.last_error

@@ -7,14 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from streamgauge.core.clock import NS_PER_S
-from streamgauge.core.limits import (
-    ADOPTION_INTERVAL_S,
-    SPOOL_BYTES_MAX,
-    SPOOL_MEMORY_BYTES_MAX,
-)
-from streamgauge.sdk.adoption import Adopter
+from streamgauge.core.limits import SPOOL_BYTES_MAX, SPOOL_MEMORY_BYTES_MAX
 from streamgauge.sdk.coalescer import Coalescer
-from streamgauge.sdk.delivery import Deliverer
+from streamgauge.sdk.dispatch import Dispatch
 from streamgauge.sdk.ground import Ground
 from streamgauge.sdk.identity import Destination
 from streamgauge.sdk.notices import Notices
@@ -27,7 +22,7 @@ from streamgauge.sinks.base import Sink
 
 
 class Engine:
-    """Tally, spool, deliverer and adopter of one process.
+    """Tally, spool and delivery of one process.
 
     Args:
         options: The caller's choices.
@@ -63,14 +58,16 @@ class Engine:
         self.coalescer = Coalescer(
             self.tally, self.spool, clock=clock, window_s=options.window_s, notices=notices
         )
-        self.deliverer = Deliverer(
-            sink, clock=clock, notices=notices, batch_events_max=options.batch_events_max
-        )
-        self.adopter = Adopter(
-            ground.root, self.spool.identity.writer_id, destination, clock=clock, notices=notices
+        self.dispatch = Dispatch(
+            sink,
+            ground.root,
+            self.spool,
+            destination,
+            clock=clock,
+            notices=notices,
+            batch_events_max=options.batch_events_max,
         )
         self._cut_at_ns = clock.monotonic_ns()
-        self._looked_at_ns: int | None = None
 
     def tick(self, *, cut_open: bool = False) -> bool:
         """Make and sync events of what is due; return whether the disk took everything.
@@ -94,26 +91,13 @@ class Engine:
         if trouble is not None:
             self._notices.tell("plain", f"an event was not spooled: {trouble}")
 
-    def deliver(self) -> float | None:
-        """Settle a batch of every spool; return the seconds to wait, None if nothing is ready."""
-        wait_s: float | None = None
-        for spool in [self.spool, *self.adopter.spools]:
-            spool_wait_s = self.deliverer.step(spool)
-            if spool_wait_s is not None:
-                wait_s = max(wait_s or 0.0, spool_wait_s)
-            if spool_wait_s:
-                break
-        self.adopter.dismiss_idle()
-        return wait_s
-
     def adopt(self) -> None:
-        """Look for spools of processes that are gone, if the last look was long ago."""
-        now_ns = self._ground.clock.monotonic_ns()
-        looked_at_ns = self._looked_at_ns
-        due = looked_at_ns is None or now_ns - looked_at_ns >= ADOPTION_INTERVAL_S * NS_PER_S
-        if due or (self.adopter.more and not self.adopter.spools):
-            self._looked_at_ns = now_ns
-            self.adopter.look()
+        """Take the role of the deliverer if it is free, and look for what others have."""
+        self.dispatch.look()
+
+    def deliver(self) -> float | None:
+        """Settle a batch, or learn what was settled; return the seconds to wait, None: idle."""
+        return self.dispatch.deliver()
 
     def stop_counting(self) -> None:
         """Make events of everything; what is added from now on is turned away and counted."""
@@ -122,7 +106,7 @@ class Engine:
 
     def close(self) -> None:
         """Give up the spool, and remove it if it is empty; call ``stop_counting`` before."""
-        self.adopter.close()
+        self.dispatch.close()
         self._tried(self.spool.trim)
         lost = self.spool.unwritten_bytes
         if self._ground.durability is Durability.MEMORY and not self.spool.idle:
@@ -131,13 +115,13 @@ class Engine:
             self._notices.tell("lost", f"{lost} bytes were in memory only and end with the process")
         if not self._tried(lambda: discard_spool(self._ground.root, self.spool)):
             self.spool.close()
+        self.dispatch.resign()
 
     def abandon(self) -> None:
         """Let go of what belongs to the parent, in a process that was forked."""
-        self.deliverer.stopped = True
+        self.dispatch.abandon()
         self.coalescer.forget()
-        for spool in [self.spool, *self.adopter.spools]:
-            spool.abandon()
+        self.spool.abandon()
 
     def settled(self) -> bool:
         """Return whether every byte is acknowledged or refused."""
@@ -164,8 +148,12 @@ class Engine:
             spooled_events=ledger.pending_events,
             acknowledged_events=ledger.acknowledged_events,
             refused_events=ledger.refused_events,
-            adopted=self.adopter.adopted(),
-            left_alone=self.adopter.left_alone,
+            restamped_bytes=ledger.restamped_bytes,
+            crossed_bytes=ledger.crossed_bytes,
+            held_bytes=ledger.held_bytes,
+            adopted=self.dispatch.adopter.adopted(),
+            left_alone=self.dispatch.adopter.left_alone,
+            delivers=self.dispatch.election.is_ours,
             oldest_pending_age_s=None if age_ns is None else max(age_ns, 0) / NS_PER_S,
             last_error=self._notices.last_error,
             durability=Durability.DISK if on_disk else Durability.MEMORY,

@@ -15,7 +15,10 @@ CHECKPOINT_NAME: Final = "checkpoint"
 LOCK_NAME: Final = "lock"
 DEAD_LETTERS_NAME: Final = "dead-letters"
 RESERVE_NAME: Final = "reserve"
-FORMAT: Final = 1
+RELEASED_NAME: Final = "released"
+FORMAT: Final = 2
+"""Since 2 a spool may be delivered by another process than its own; 1 is read, too."""
+_FORMATS_READ: Final = (1, 2)
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,17 +41,45 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     destination: Destination
 
 
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What sinks have answered to the events of one spool since it was made.
+
+    Attributes:
+        acknowledged_events: Taken.
+        acknowledged_bytes: As above, in bytes.
+        refused_events: Never to be taken.
+        refused_bytes: As above, in bytes.
+        held_bytes: Of the refused, kept aside because they came too late.
+        restamped_bytes: Of the acknowledged, taken under a later timestamp than measured.
+        crossed_bytes: Of the restamped, taken under another UTC day than measured.
+    """
+
+    acknowledged_events: int = 0
+    acknowledged_bytes: int = 0
+    refused_events: int = 0
+    refused_bytes: int = 0
+    held_bytes: int = 0
+    restamped_bytes: int = 0
+    crossed_bytes: int = 0
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """How far a spool was delivered, written before anything delivered is removed.
 
     Attributes:
         delivered: The number through which every event is settled.
         sequence: The highest sequence in an event id.
+        segment: Where event ``delivered`` is in the journal; 0: not known.
+        offset: As above, within the segment.
+        settled: What became of them.
     """
 
     format: int = FORMAT
     delivered: int = 0
     sequence: int = 0
+    segment: int = 0
+    offset: int = 0
+    settled: Settled = Settled()
 
 
 def write_identity(directory: Directory, writer_id: str, destination: Destination) -> Identity:
@@ -103,8 +134,11 @@ class _Format(msgspec.Struct, frozen=True):
 
 def _check_format(text: bytes) -> None:
     found = msgspec.json.decode(text, type=_Format).format
-    if found != FORMAT:
-        raise ConfigurationError(f"the spool has format {found}; this version reads {FORMAT}")
+    if found not in _FORMATS_READ:
+        read = " and ".join(map(str, _FORMATS_READ))
+        raise ConfigurationError(
+            f"the spool has format {found}, of a newer version; this one reads {read}"
+        )
 
 
 def _read(directory: Directory, name: str) -> bytes:

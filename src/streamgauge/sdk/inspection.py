@@ -11,6 +11,7 @@ import msgspec
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import CorruptError, StreamgaugeError
 from streamgauge.core.files import Directory
+from streamgauge.sdk.election import is_role_file
 from streamgauge.sdk.identity import (
     DEAD_LETTERS_NAME,
     LOCK_NAME,
@@ -60,6 +61,8 @@ def inspect_spools(spool_dir: Path) -> Iterator[SpoolReport]:
     """
     root = OsDirectory(spool_dir)
     for name in root.names():
+        if is_role_file(name):
+            continue
         try:
             yield _report(root.child(name), name)
         except (FileNotFoundError, NotADirectoryError):

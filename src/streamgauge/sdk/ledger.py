@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from streamgauge.sdk.identity import Settled
+
 
 class Ledger(msgspec.Struct, kw_only=True):
     """Events and bytes by where they stand.
@@ -16,6 +18,9 @@ class Ledger(msgspec.Struct, kw_only=True):
         acknowledged_bytes: As above, in bytes.
         refused_events: Never to be taken.
         refused_bytes: As above, in bytes.
+        held_bytes: Of the refused, kept aside because they came too late.
+        restamped_bytes: Of the acknowledged, taken under a later timestamp than measured.
+        crossed_bytes: Of the restamped, taken under another UTC day than measured.
     """
 
     plain_bytes: int = 0
@@ -25,24 +30,30 @@ class Ledger(msgspec.Struct, kw_only=True):
     acknowledged_bytes: int = 0
     refused_events: int = 0
     refused_bytes: int = 0
+    held_bytes: int = 0
+    restamped_bytes: int = 0
+    crossed_bytes: int = 0
 
     def enter(self, quantity: int | None) -> None:
         """Note an event that waits for the sink from now on."""
         self.pending_events += 1
         self.pending_bytes += quantity or 0
 
-    def acknowledge(self, quantity: int | None) -> None:
-        """Note that the sink has taken a waiting event."""
-        self.pending_events -= 1
-        self.pending_bytes -= quantity or 0
-        self.acknowledged_events += 1
-        self.acknowledged_bytes += quantity or 0
-
-    def refuse(self, quantity: int | None) -> None:
-        """Note that a waiting event will never be taken."""
-        self.pending_events -= 1
-        self.pending_bytes -= quantity or 0
-        self.turn_away(quantity)
+    def settle(self, before: Settled, after: Settled) -> None:
+        """Note what sinks have answered to waiting events between two moments."""
+        acknowledged_events = after.acknowledged_events - before.acknowledged_events
+        acknowledged_bytes = after.acknowledged_bytes - before.acknowledged_bytes
+        refused_events = after.refused_events - before.refused_events
+        refused_bytes = after.refused_bytes - before.refused_bytes
+        self.pending_events -= acknowledged_events + refused_events
+        self.pending_bytes -= acknowledged_bytes + refused_bytes
+        self.acknowledged_events += acknowledged_events
+        self.acknowledged_bytes += acknowledged_bytes
+        self.refused_events += refused_events
+        self.refused_bytes += refused_bytes
+        self.held_bytes += after.held_bytes - before.held_bytes
+        self.restamped_bytes += after.restamped_bytes - before.restamped_bytes
+        self.crossed_bytes += after.crossed_bytes - before.crossed_bytes
 
     def turn_away(self, quantity: int | None) -> None:
         """Note an event that never entered."""

@@ -40,3 +40,44 @@ def read_records(directory: Directory) -> Iterator[bytes | CorruptError]:
                 yield found.data
             elif not (found.torn and segment == max(limits)):
                 yield CorruptError(name(segment), found.offset, found.reason)
+
+
+def read_between(
+    directory: Directory, start: Position, until: Position, segments: list[int] | None = None
+) -> Iterator[tuple[Position, bytes]]:
+    """Yield whole records at or after ``start`` and before ``until``, which is synced.
+
+    What is damaged is stepped over. A record may come twice: behind a failed sync its copy.
+
+    Args:
+        directory: The journal's.
+        start: Where to begin.
+        until: Where to end.
+        segments: Those that must be there; None: those that are, while their writer may remove
+            what was delivered.
+
+    Raises:
+        FileNotFoundError: A segment is missing.
+        OSError: One cannot be read.
+    """
+    passing: tuple[type[OSError], ...] = ()
+    if segments is None:
+        found = filter(None, map(_SEGMENT.fullmatch, directory.names()))
+        segments, passing = sorted(int(match[1]) for match in found), (FileNotFoundError,)
+    for segment in segments:
+        if not start.segment <= segment <= until.segment:
+            continue
+        offset = max(start.offset if segment == start.segment else 0, HEADER_BYTES)
+        with contextlib.suppress(*passing):
+            yield from _read_segment(directory, Position(segment, offset), until)
+
+
+def _read_segment(
+    directory: Directory, start: Position, until: Position
+) -> Iterator[tuple[Position, bytes]]:
+    with contextlib.closing(directory.open(name(start.segment))) as file:
+        end = until.offset if start.segment == until.segment else file.size()
+        data = file.read_at(start.offset, max(end - start.offset, 0))
+    for found in scan(data):
+        if isinstance(found, Record):
+            yield Position(start.segment, start.offset + found.offset), found.data

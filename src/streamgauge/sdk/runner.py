@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from streamgauge.core.clock import NS_PER_S, Clock
+from streamgauge.core.limits import FOLLOW_INTERVAL_S
 from streamgauge.sdk.engine import Engine
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.options import Options
@@ -30,6 +31,7 @@ class Runner:
         self._options = options
         self._clock = clock
         self.stopped = False
+        self._flushes = 0
         self._spooling = Worker("spool", self._spool_step, notices)
         self._delivery = Worker("delivery", self._delivery_step, notices)
 
@@ -65,7 +67,7 @@ class Runner:
         self._arrived(deadline_s)
         self.engine.stop_counting()
         self._settled(deadline_s)
-        self.engine.deliverer.stopped = True
+        self.engine.dispatch.deliverer.stopped = True
         spooling_stopped = self._spooling.stop(_STOP_S)
         self.stopped = self._delivery.stop(_STOP_S) and spooling_stopped
         # A thread that is still at it keeps its spool, locked, until the process ends.
@@ -84,11 +86,15 @@ class Runner:
     def _settled(self, deadline_s: float) -> bool:
         spool = self.engine.spool
         target = spool.number
-        self._delivery.wake()
         with spool.changed:
-            return spool.changed.wait_for(
-                lambda: spool.delivered >= target, max(deadline_s - time.monotonic(), 0.0)
-            )
+            self._flushes += 1
+            try:
+                self._delivery.wake()
+                return spool.changed.wait_for(
+                    lambda: spool.delivered >= target, max(deadline_s - time.monotonic(), 0.0)
+                )
+            finally:
+                self._flushes -= 1
 
     def _spool_step(self) -> float:
         self.engine.tick()
@@ -100,9 +106,14 @@ class Runner:
         return min(intervals)
 
     def _delivery_step(self) -> float:
-        self.engine.adopt()
-        while (wait_s := self.engine.deliver()) == 0.0 and not self.engine.deliverer.stopped:
+        dispatch = self.engine.dispatch
+        dispatch.look()
+        while (wait_s := dispatch.deliver()) == 0.0 and not dispatch.deliverer.stopped:
             pass
-        if wait_s is None:
-            return 0.0 if self.engine.adopter.more else self._options.delivery_interval_s
-        return wait_s
+        if wait_s is not None:
+            return wait_s
+        if dispatch.adopter.more:
+            return 0.0
+        if self._flushes and not dispatch.election.is_ours:
+            return FOLLOW_INTERVAL_S
+        return self._options.delivery_interval_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import threading
 from collections import deque
@@ -17,23 +16,17 @@ from streamgauge.core.files import Directory, Lock
 from streamgauge.core.ids import event_id
 from streamgauge.core.journal import Journal, Position
 from streamgauge.core.limits import (
-    DELIVERY_BYTES_MAX,
     SPOOL_BACKLOG_EVENTS_MAX,
     SPOOL_BYTES_MAX,
-    SPOOL_RESERVE_BYTES,
     SPOOL_SEGMENT_BYTES_MAX,
 )
-from streamgauge.sdk.dead_letters import DeadLetters
-from streamgauge.sdk.identity import (
-    RESERVE_NAME,
-    Checkpoint,
-    Identity,
-    read_checkpoint,
-    write_checkpoint,
-)
+from streamgauge.sdk.identity import Identity, Settled
 from streamgauge.sdk.ledger import Ledger
 from streamgauge.sdk.outbox import Outbox
-from streamgauge.sdk.records import DeadLetter, Draft, SpooledEvent, decode_event, encode_record
+from streamgauge.sdk.records import Draft, SpooledEvent, decode_event, encode_record
+from streamgauge.sdk.released import ReleasedMark
+from streamgauge.sdk.reserve import Reserve
+from streamgauge.sinks.base import Verdict
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -68,24 +61,29 @@ class Spool:
         self.directory = directory
         self.identity = identity
         self.journal = Journal(directory, segment_bytes_max=SPOOL_SEGMENT_BYTES_MAX)
-        self.dead_letters = DeadLetters(directory)
+        self.reserve = Reserve(directory)
         self.ledger = Ledger()
         self.billed: Billed = {}
         self.changed = threading.Condition(threading.RLock())
         self.oldest_ns: int | None = None
+        self.head_ns = 0
         self.before_trim: Callable[[], None] = directory.sync
         self._lock = lock
         self._clock = clock
         self._bytes_max = bytes_max
         self._backlog: deque[Draft] = deque()
         self._closed = False
-        self._reserved = False
         self._deliverable = Position(0, 0)
-        self._checkpoint = read_checkpoint(directory)
-        self._number = self._checkpoint.delivered
-        self._sequence = self._delivered_sequence = self._checkpoint.sequence
-        self._outbox = Outbox(self.journal, self._checkpoint.delivered)
+        self._mark: ReleasedMark | None = None
+        self._outbox = Outbox(directory, clock=clock, segments=self.journal.segments)
+        self._number = self._outbox.checkpoint.delivered
+        self._sequence = self._outbox.checkpoint.sequence
         self._read_journal()
+
+    @property
+    def name(self) -> str:
+        """Return the writer id."""
+        return self.identity.writer_id
 
     @property
     def number(self) -> int:
@@ -95,7 +93,7 @@ class Spool:
     @property
     def delivered(self) -> int:
         """Return the number through which every event is settled."""
-        return self._outbox.delivered
+        return self._outbox.checkpoint.delivered
 
     @property
     def unwritten_bytes(self) -> int | None:
@@ -166,50 +164,50 @@ class Spool:
         """
         return self.journal.sync()
 
+    def publish(self) -> None:
+        """Let another process deliver what is released.
+
+        Raises:
+            OSError: The mark it reads cannot be made.
+        """
+        self._mark = ReleasedMark(self.directory)
+
     def release(self, until: Position) -> None:
         """Let the deliverer have what is before ``until``: on disk, and noted in its pages."""
         self._deliverable = until
+        if self._mark is not None:
+            self._mark.write(until)
 
     def batch(self, events_max: int) -> list[SpooledEvent]:
         """Return the oldest events that are ready for the sink."""
-        batch = self._outbox.batch(self._deliverable, events_max, DELIVERY_BYTES_MAX)
+        batch = [] if self.idle else self._outbox.batch(self._deliverable, events_max)
         if batch:
-            self.oldest_ns = batch[0].spooled_at_ns
+            self.oldest_ns = self.head_ns = batch[0].spooled_at_ns
         return batch
 
-    def settle(self, events: Sequence[SpooledEvent], refused: Mapping[str, str]) -> int:
-        """Note that the sink has answered for the oldest waiting ``events``.
-
-        Args:
-            events: In order.
-            refused: Reasons by event id; all others were taken.
-
-        Returns:
-            How many segments of older dead letters had to go.
+    def settle(self, events: Sequence[SpooledEvent], verdicts: Mapping[str, Verdict]) -> int:
+        """Note that the sink has answered for the oldest waiting ``events``; see ``Outbox``.
 
         Raises:
             OSError: Refused events could not be kept; nothing was settled.
         """
-        now_ns = self._clock.time_ns()
-        letters = [
-            DeadLetter(event=event, reason=refused[event.event_id], refused_at_ns=now_ns)
-            for event in events
-            if event.event_id in refused
-        ]
-        removed = self.dead_letters.keep(letters) if letters else 0
-        with self.changed:
-            for event in events:
-                settle = (
-                    self.ledger.refuse if event.event_id in refused else self.ledger.acknowledge
-                )
-                settle(event.quantity)
-            self._outbox.settle(events[-1].number)
-            newest = max(event.sequence for event in events)
-            self._delivered_sequence = max(self._delivered_sequence, newest)
-            if self.idle:
-                self.oldest_ns = None
-            self.changed.notify_all()
+        before = self._outbox.checkpoint.settled
+        removed = self._outbox.settle(events, verdicts)
+        self.head_ns = events[-1].spooled_at_ns
+        self._note_settled(before)
         return removed
+
+    def follow(self) -> None:
+        """Learn what another process has settled of this spool.
+
+        Raises:
+            StreamgaugeError: Its checkpoint cannot be read.
+            OSError: As above, says the system.
+        """
+        before = self._outbox.checkpoint.settled
+        if self._outbox.reload():
+            self._note_settled(before)
+            self.batch(1)
 
     def trim(self) -> None:
         """Write a checkpoint, and only then remove what it makes needless.
@@ -217,37 +215,30 @@ class Spool:
         Raises:
             OSError: The disk refuses; the next call tries again.
         """
-        if self.delivered == self._checkpoint.delivered:
-            return
-        spent = [] if self.journal.recovery.corrupt else self._outbox.spent_segments()
+        cursor, spent = self._outbox.cursor, list[int]()
+        if not self.journal.recovery.corrupt:
+            spent = [number for number in self.journal.segments() if number < cursor.segment]
         if spent:
+            # Also what another process wrote is on disk after this.
             self.before_trim()
-        checkpoint = Checkpoint(delivered=self.delivered, sequence=self._delivered_sequence)
         try:
-            write_checkpoint(self.directory, checkpoint)
+            self._outbox.write()
         except OSError as error:
             if error.errno not in _DISK_FULL or not spent:
                 raise
             # Without a checkpoint nothing may be removed, and the disk would stay full.
-            self.directory.remove(RESERVE_NAME)
-            self._reserved = False
-            write_checkpoint(self.directory, checkpoint)
-        self._checkpoint = checkpoint
+            self.reserve.give_up()
+            self._outbox.write()
         for segment in spent:
             self.journal.remove(segment)
-        self.reserve()
-
-    def reserve(self) -> None:
-        """Hold the room on disk that a checkpoint needs when there is no other, if possible."""
-        if not self._reserved:
-            with contextlib.suppress(OSError):
-                self.directory.map(RESERVE_NAME, SPOOL_RESERVE_BYTES).close()
-                self._reserved = True
+        self.reserve.hold()
 
     def close(self) -> None:
         """Release the files and then the lock; what waits is adopted by another process."""
         self.journal.close()
-        self.dead_letters.close()
+        self._outbox.dead_letters.close()
+        if self._mark is not None:
+            self._mark.close()
         self._lock.release()
 
     def abandon(self) -> None:
@@ -275,6 +266,13 @@ class Spool:
         self._sequence = max(self._sequence, sequence)
         if self.oldest_ns is None:
             self.oldest_ns = now_ns
+
+    def _note_settled(self, before: Settled) -> None:
+        with self.changed:
+            self.ledger.settle(before, self._outbox.checkpoint.settled)
+            if self.idle:
+                self.oldest_ns = None
+            self.changed.notify_all()
 
     def _read_journal(self) -> None:
         for segment in self.journal.segments():

@@ -28,7 +28,7 @@ from streamgauge.sdk.spool import Spool
 SPOOL_DIR_VARIABLE: Final = "STREAMGAUGE_SPOOL_DIR"
 WRITER_ID: Final = re.compile(r"[0-9a-f]{32}")
 _OURS: Final = re.compile(
-    r"journal-[0-9]{16}\.seg|(?:checkpoint|spool\.json)(?:\.new)?|reserve|lock"
+    r"journal-[0-9]{16}\.seg|(?:checkpoint|spool\.json)(?:\.new)?|reserve|released|lock"
 )
 _LAST_TO_LEAVE: Final = (CHECKPOINT_NAME, IDENTITY_NAME, LOCK_NAME)
 _REMAINS: Final = frozenset({LOCK_NAME, f"{IDENTITY_NAME}.new"})
@@ -74,7 +74,8 @@ def create_spool(
                 identity = write_identity(directory, writer_id, destination)
                 root.sync()
                 spool = Spool(directory, lock, identity, clock=clock, bytes_max=bytes_max)
-                spool.reserve()
+                spool.publish()
+                spool.reserve.hold()
                 return spool
     raise OSError("no spool directory stays in place")
 

@@ -45,9 +45,16 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         spooled_events: Events that wait for the sink.
         acknowledged_events: Events that the sink has taken.
         refused_events: Events that will never be taken.
+        restamped_bytes: Of the acknowledged, taken under a later timestamp than measured, since
+            the measured one was too old for the other side (see ``late`` of ``Ingestion``).
+        crossed_bytes: Of the restamped, taken under another UTC day than measured: where a period
+            ends at midnight, they are on the next invoice.
+        held_bytes: Of the refused, kept aside because they were too old for the other side.
         adopted: What was taken over from processes that are gone.
         left_alone: Directories beside ours that are not ours to bill, and why.
         oldest_pending_age_s: Age of the oldest event that waits for the sink; None: none waits.
+        delivers: Whether this process delivers, for all that share its spool directory and
+            destination; one of them does.
         last_error: The latest trouble in words; None: there was none.
         durability: Where counts and events are kept.
     """
@@ -60,9 +67,13 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     spooled_events: int
     acknowledged_events: int
     refused_events: int
+    restamped_bytes: int = 0
+    crossed_bytes: int = 0
+    held_bytes: int = 0
     adopted: Adopted
     left_alone: tuple[str, ...]
     oldest_pending_age_s: float | None
+    delivers: bool = True
     last_error: str | None
     durability: Durability
 

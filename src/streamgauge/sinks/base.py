@@ -9,7 +9,8 @@ StreamgaugeError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -24,11 +25,34 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
         event_id: Its id, the same on every attempt.
         body: The event as one JSON object (see ``core.events.encode_event``).
         quantity: Its bytes; None for an event without quantity.
+        attempted_at_ns: When the earliest attempt began whose outcome is not known; None: none.
     """
 
     event_id: str
     body: bytes
     quantity: int | None
+    attempted_at_ns: int | None = None
+
+
+class Late(StrEnum):
+    """What became of an event that came later than the other side takes its timestamp."""
+
+    RESTAMPED = "restamped"
+    CROSSED = "crossed"
+    """Restamped, and the new timestamp is of another UTC day."""
+    HELD = "held"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sink says of one event.
+
+    Attributes:
+        refused: Why it will never be taken; None: it was taken.
+        late: What became of it if it came late; None: it did not.
+    """
+
+    refused: str | None = None
+    late: Late | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +68,24 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         acknowledged: Ids that the sink now keeps, in the order given.
         refused: Events that it will never take.
+        late: Those of either that came late, by event id.
+        wait_s: How long the other side wants no more, in seconds.
     """
 
     acknowledged: tuple[str, ...]
     refused: tuple[Refusal, ...] = ()
+    late: Mapping[str, Late] = {}
+    wait_s: float = 0.0
 
 
 class Sink(Protocol):
-    """Takes batches of events; used by one thread at a time."""
+    """Takes batches of events; used by one thread at a time.
+
+    Of all processes that share a spool directory and have a sink with the same ``destination``,
+    one delivers for all. A sink with an attribute ``is_private`` that is true stays out of this:
+    what it takes stays in its process, so every process delivers its own. One with ``asks_first``
+    is told by ``Outgoing.attempted_at_ns`` which events may have arrived before.
+    """
 
     @property
     def destination(self) -> str:
@@ -82,13 +116,17 @@ class RetryLaterError(StreamgaugeError):
 
     Attributes:
         retry_after_s: When the other side asked to be tried again, in seconds; None: it did not.
+        nothing_arrived: Whether it is certain that nothing of the batch arrived.
     """
 
     code = "RETRY_LATER"
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, nothing_arrived: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.nothing_arrived = nothing_arrived
 
 
 class AuthError(RetryLaterError):

@@ -53,9 +53,13 @@ _DECODER = msgspec.json.Decoder(_Wire)
 class MemorySink:
     """Keeps each event once, by its id; fails as it is told to. Safe from any thread.
 
+    It is private: what it keeps is in this process, so no other delivers to it.
+
     Args:
         destination: The name that a spool remembers.
     """
+
+    is_private = True
 
     def __init__(self, destination: str = "memory") -> None:
         self._destination = destination

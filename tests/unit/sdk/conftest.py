@@ -22,10 +22,12 @@ from streamgauge.testing import ManualClock, MemorySink
 class Stepped:
     """An engine without threads, on a directory without a disk; its sessions' home."""
 
-    def __init__(self, sink: Any, root: Any = None, **options: Any) -> None:
+    def __init__(
+        self, sink: Any, root: Any = None, clock: ManualClock | None = None, **options: Any
+    ) -> None:
         self.sink = sink
         self.root = root or MemoryDirectory()
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.notices = Notices(self.clock)
         defaults: dict[str, Any] = {
             "environment": "test_mode",

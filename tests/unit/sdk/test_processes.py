@@ -23,6 +23,7 @@ from streamgauge.sinks.base import RetryLaterError
 
 class Away:
     destination = "memory"
+    is_private = True
     def deliver(self, batch):
         raise RetryLaterError("away")
     def close(self):
@@ -110,7 +111,7 @@ def test_a_forked_process_counts_from_zero_in_a_spool_of_its_own(
     session.add(1)
     assert ingestion.stats().counted_bytes == 111
     engine = ingestion._engine()
-    engine._looked_at_ns = None
+    engine.dispatch._looked_at_ns = None
     assert ingestion.flush()
     sink.wait_for_events(4)
     assert ingestion.close()

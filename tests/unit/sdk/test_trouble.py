@@ -274,7 +274,7 @@ def test_many_dead_spools_are_adopted_a_few_at_a_time(stepped: Any, tmp_path: Pa
     adopted: list[int] = []
     while not adopted or adopted[-1]:
         heir.engine.adopt()
-        adopted.append(len(heir.engine.adopter.spools))
+        adopted.append(len(heir.engine.dispatch.adopter.spools))
         heir.deliver()
     assert max(adopted) == ADOPTED_AT_ONCE_MAX
     assert heir.sink.total_bytes() == 2 * count

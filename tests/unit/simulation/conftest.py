@@ -33,20 +33,27 @@ class Crash(BaseException):
 
 
 class Fuse:
-    """Counts steps; lets none happen from step ``at`` on, and refuses those in ``refused``."""
+    """Counts steps; lets none happen from step ``at`` on, and refuses those in ``refused``.
+
+    With an ``actor``, one of several processes, only the one that takes step ``at`` is gone.
+    """
 
     def __init__(self, at: int | None = None, refused: range = range(0)) -> None:
         self.at = at
         self.refused = refused
         self.steps = 0
         self.blown = False
+        self.actor = ""
+        self.dead: set[str] = set()
 
     def step(self) -> None:
         self.steps += 1
         if self.steps in self.refused:
             raise OSError(errno.EIO, "the disk refuses")
-        if self.blown or self.steps == self.at:
-            self.blown = True
+        if self.steps == self.at:
+            self.dead.add(self.actor)
+            self.blown = not self.actor
+        if self.blown or self.actor in self.dead:
             raise Crash
 
 
@@ -121,12 +128,12 @@ class SimPage:
 
 
 class SimLock:
-    def __init__(self, held: set[str], name: str) -> None:
+    def __init__(self, held: dict[str, str], name: str) -> None:
         self._held = held
         self._name = name
 
     def release(self) -> None:
-        self._held.discard(self._name)
+        self._held.pop(self._name, None)
 
 
 class SimDirectory:
@@ -136,7 +143,8 @@ class SimDirectory:
         self.fuse = fuse
         self.live: dict[str, SimFile | SimDirectory] = {}
         self.synced: dict[str, SimFile | SimDirectory] = {}
-        self.held: set[str] = set()
+        # Locks by name, with the process that holds them.
+        self.held: dict[str, str] = {}
         self.removed: list[str] = []
 
     def names(self) -> list[str]:
@@ -203,8 +211,15 @@ class SimDirectory:
         if name not in self.live:
             self.fuse.step()
             self.live[name] = SimFile()
-        self.held.add(name)
+        self.held[name] = self.fuse.actor
         return SimLock(self.held, name)
+
+    def free_locks_of(self, actor: str) -> None:
+        for name in [name for name, holder in self.held.items() if holder == actor]:
+            del self.held[name]
+        for node in self.live.values():
+            if isinstance(node, SimDirectory):
+                node.free_locks_of(actor)
 
     def after_process_death(self, fuse: Fuse) -> SimDirectory:
         reborn = SimDirectory(fuse)
@@ -294,6 +309,9 @@ class Machine:
     def boot(self, crash_at: int | None = None, refused: range = range(0)) -> None:
         self.fuse = self.sink.fuse = Fuse(crash_at, refused)
         self.root = self.root.after_process_death(self.fuse)
+        self.start()
+
+    def start(self) -> None:
         self.notices = Notices(self.clock)
         options = Options(
             environment="test_mode",

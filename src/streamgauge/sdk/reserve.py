@@ -1,0 +1,37 @@
+"""Room on disk that a checkpoint needs when there is no other (decision 0012)."""
+
+from __future__ import annotations
+
+import contextlib
+
+from streamgauge.core.files import Directory
+from streamgauge.core.limits import SPOOL_RESERVE_BYTES
+from streamgauge.sdk.identity import RESERVE_NAME
+
+
+class Reserve:
+    """A file in a spool that holds nothing.
+
+    Args:
+        directory: The spool's.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._is_held = False
+
+    def hold(self) -> None:
+        """Take the room, if there is any."""
+        if not self._is_held:
+            with contextlib.suppress(OSError):
+                self._directory.map(RESERVE_NAME, SPOOL_RESERVE_BYTES).close()
+                self._is_held = True
+
+    def give_up(self) -> None:
+        """Make room.
+
+        Raises:
+            OSError: The file cannot be removed.
+        """
+        self._directory.remove(RESERVE_NAME)
+        self._is_held = False
