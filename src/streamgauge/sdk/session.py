@@ -42,9 +42,11 @@ class StreamSession:
         id: Names this session in logs; it is in no event.
         group: What its events share.
         descriptor: The group as bytes.
+        cell: The count of the current slot, for hot paths that do what ``add`` does, with a size
+            that is an int of at least 0: ``cell[0] += size``. None sends them to ``add``.
     """
 
-    __slots__ = ("__weakref__", "_cell", "_closed_total", "_home", "_lock", "_slots", "descriptor",
+    __slots__ = ("__weakref__", "_closed_total", "_home", "_lock", "_slots", "cell", "descriptor",
                  "group", "id")  # fmt: skip
 
     def __init__(self, home: Home, group: Group, id: str) -> None:
@@ -52,9 +54,9 @@ class StreamSession:
         self.group = group
         self.descriptor = group.descriptor()
         self._home = home
-        # The count of the current slot; None sends the next add to the slow path. Whoever pops
-        # the slot from the list owns the farewell, so a close and a window's end never both do.
-        self._cell: memoryview[int] | None = None
+        # Whoever pops the slot from the list owns the farewell, so a close and a window's end never
+        # both do.
+        self.cell: memoryview[int] | None = None
         self._slots: list[tuple[Slot, int]] = []
         self._closed_total = 0
 
@@ -83,7 +85,7 @@ class StreamSession:
             try:
                 # Threads take turns at calls and backward jumps only, so none comes between the
                 # load and the store of this statement.
-                self._cell[0] += n  # type: ignore[index]  # None is the way to the slow path.
+                self.cell[0] += n  # type: ignore[index]  # None is the way to the slow path.
             except (TypeError, ValueError):
                 self._add_slowly(n)
         else:
@@ -100,7 +102,7 @@ class StreamSession:
         start = slot.cell[0]
         slot.cell[0] = start + n
         self._slots.append((slot, start))
-        self._cell = slot.cell
+        self.cell = slot.cell
 
     def add_here(self, n: int) -> bool:
         """Count ``n`` bytes in its slot, if it has one; its home closes no window meanwhile."""
@@ -118,7 +120,7 @@ class StreamSession:
 
     def detach(self) -> Slot | None:
         """Let go of the slot, if there is one; the next add asks for another."""
-        self._cell = None
+        self.cell = None
         try:
             slot, start = self._slots.pop()
         except IndexError:
@@ -132,7 +134,7 @@ class StreamSession:
 
     def forget(self) -> None:
         """Start from zero, in a process that was forked: the parent bills what was counted."""
-        self._cell = None
+        self.cell = None
         self._slots.clear()
         self._closed_total = 0
 
@@ -192,7 +194,7 @@ class LockedStreamSession(StreamSession):
         """
         if n.__class__ is int and n >= 0:
             with self._lock:
-                cell = self._cell
+                cell = self.cell
                 if cell is not None and cell[0] + n < _COUNT_END:
                     cell[0] += n
                     return

@@ -8,9 +8,11 @@ back. Without a word of the kernel, what was handed over is billed, and readings
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from streamgauge.core.payers import Payer
 from streamgauge.sdk.held import HeldSession
+from streamgauge.sdk.session import has_global_lock
 from streamgauge.streams.kernel.connections import Connection
 from streamgauge.streams.kernel.tcp_info import Readable, TcpInfo, Traffic
 from streamgauge.streams.layers import Measured
@@ -27,11 +29,23 @@ from streamgauge.streams.view import RequestView
 _NO_TRAFFIC = Traffic(0, 0, 0, 0, 0)
 
 
+class Uncounted:
+    """Stands for a session of which ``add`` must be called, not its cell used."""
+
+    __slots__ = ()
+    cell: memoryview[int] | None = None
+
+
+_UNCOUNTED: Final = Uncounted()
+_CELLS_ARE_WHOLE: Final = has_global_lock()
+
+
 class Exchange:
     """One stream of bytes between an application and a client.
 
     Attributes:
         add: Counts a chunk; None: who pays must be found out first.
+        counter: Has the ``cell`` that ``add`` adds to, for hot paths (see ``StreamSession``).
         handed: What was handed over, but for the payload.
         ended: Whether the application has nothing more to say.
     """
@@ -51,6 +65,7 @@ class Exchange:
         "_traffic",
         "add",
         "concluded",
+        "counter",
         "ended",
         "handed",
     )
@@ -71,6 +86,7 @@ class Exchange:
         self._topped_up = 0
         self._told: dict[str, int] | None = None
         self.add: Callable[[int], None] | None = None
+        self.counter: HeldSession | Uncounted = _UNCOUNTED
         self.handed = Handed()
         self.ended = False
         self.concluded: Readings | None = None
@@ -86,6 +102,7 @@ class Exchange:
         if not self._spans or payer != self._payer:
             self._payer = payer
             self.add = None
+            self.counter = _UNCOUNTED
 
     def hold(self, size: int) -> None:
         """Count a chunk that nobody pays for, as yet."""
@@ -98,16 +115,19 @@ class Exchange:
         if session is None:
             self.add = self.hold
             return
-        before = self.payload_handed() - self._held_bytes
         session.evidence = self
         self._payer = payer
-        self._metering.attribution.unattributed_bytes -= self._held_bytes
-        held_bytes, self._held_bytes = self._held_bytes, 0
-        session.add(held_bytes)
-        self._spans.append((session, before))
+        # Whoever concludes meanwhile must not find bytes between their two places.
+        with self._metering.connections.locked():
+            before = self.payload_handed() - self._held_bytes
+            self._metering.attribution.unattributed_bytes -= self._held_bytes
+            session.add(self._held_bytes)
+            self._held_bytes = 0
+            self._spans.append((session, before))
+            if self.concluded is not None:
+                self._settle(self.concluded, last=True)
         self.add = session.add
-        if self.concluded is not None:
-            self._settle(self.concluded, last=True)
+        self.counter = session if _CELLS_ARE_WHOLE else _UNCOUNTED
 
     # What was handed over.
 

@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from streamgauge.core.clock import NS_PER_S, Clock
@@ -125,6 +126,10 @@ class Connections:
     def count(self) -> int:
         """Return how many connections are known."""
         return len(self._by_name)
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Return the lock under which exchanges are observed and concluded."""
+        return self._lock
 
     def begin(self, socket: Readable, exchange: Exchange, *, from_start: bool = True) -> bool:
         """Serve ``exchange`` on the connection behind ``socket``.
