@@ -97,6 +97,14 @@ ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 # A mistaken Retry-After must not stop delivery for longer than people notice.
 RETRY_AFTER_S_MAX: Final = 600.0
 
+# Dodo takes timestamps of the last hour; ten minutes are for clocks and for the way.
+LATE_S_MAX: Final = 3_000
+# And of the next five minutes; one is for clocks and for the way.
+STAMP_AHEAD_S_MAX: Final = 240
+# What the date of an answer may be off by without the clock being wrong.
+SKEW_S_MIN: Final = 60
+# Questions, one request each, before a batch is halved instead: Dodo takes 40 requests a second.
+ASKED_AT_ONCE_MAX: Final = 20
 # How far back a file of events looks for a repeat: several full batches of a crashed deliverer.
 JSONL_TAIL_EVENTS: Final = 10_000
 JSONL_TAIL_BYTES: Final = 16 * 1024 * 1024

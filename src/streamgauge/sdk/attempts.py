@@ -87,6 +87,12 @@ class Attempts:
                 self._root.replace(self._name, msgspec.json.encode(noted))
                 self._written = noted
 
+    def settle(self, spool: str, number: int) -> None:
+        """Note that the events of a spool through ``number`` are settled."""
+        attempt = self._noted.get(spool)
+        if attempt is not None and attempt.number <= number:
+            self._noted = {name: each for name, each in self._noted.items() if name != spool}
+
     def forget_last(self) -> None:
         """Note that nothing of the last attempt has arrived; on disk the doubt stays for now."""
         self._noted = self._before

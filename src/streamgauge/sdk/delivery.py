@@ -216,6 +216,8 @@ class Deliverer:
                 stuck.add(queue)
                 self._notices.tell("spool", f"the disk refuses the spool, events wait: {error}")
                 continue
+            if self._attempts is not None:
+                self._attempts.settle(queue.name, events[-1].number)
             if removed:
                 self._notices.tell("dead letters", "the oldest refused events were removed")
         reasons = [

@@ -105,6 +105,8 @@ class Dispatch:
 
     def resign(self) -> None:
         """Give up the role: the last step."""
+        if self.election.is_ours:
+            self._forget_attempts()
         self.election.resign()
 
     def abandon(self) -> None:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.limits import BATCH_EVENTS_MAX
@@ -43,6 +43,9 @@ class Ingestion:
         account: Your word for the account behind the key. Two accounts at one address in one mode
             that share a spool directory must each have one: without it, what one left behind when
             it died is billed to the other. A key may change, so it cannot tell them apart.
+        late: ``restamp`` sends usage of more than an hour ago, which Dodo refuses, under the oldest
+            time it takes, with the measured one as ``sg_measured_at``; ``hold`` keeps it aside.
+            None: restamp towards Dodo's own hosts, leave times alone towards a ``base_url``.
         spool_dir: Where events wait; ``STREAMGAUGE_SPOOL_DIR``, else the user's state directory.
         sink: Takes the events instead of a server; it has its own key and address.
         coalesce: Merge plain calls per customer, metadata and window, too.
@@ -66,6 +69,7 @@ class Ingestion:
         api_key: str | Callable[[], str] | None = None,
         base_url: str | None = None,
         account: str = "",
+        late: Literal["restamp", "hold"] | None = None,
         spool_dir: str | Path | None = None,
         sink: Sink | None = None,
         coalesce: bool = False,
@@ -96,6 +100,7 @@ class Ingestion:
             api_key=api_key,
             base_url=base_url,
             account=account,
+            late=late,
         )
         self._owns_sink = sink is None
         self._clock = clock or SystemClock()

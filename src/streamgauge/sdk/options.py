@@ -62,6 +62,7 @@ def chosen_sink(
     api_key: ApiKey | None,
     base_url: str | None,
     account: str,
+    late: str | None,
 ) -> Sink:
     """Return the caller's sink, or one that speaks Dodo Payments' API.
 
@@ -70,14 +71,16 @@ def chosen_sink(
         InvalidInputError: The key is of the other environment.
     """
     if sink is not None:
-        if api_key is not None or base_url is not None or account:
+        if api_key is not None or base_url is not None or account or late is not None:
             raise ConfigurationError(
-                "api_key, base_url and account belong to the sink if one is given"
+                "api_key, base_url, account and late belong to the sink if one is given"
             )
         return sink
     from streamgauge.sinks.dodo import DodoSink  # noqa: PLC0415 - brings HTTP, needed here alone.
 
-    return DodoSink(environment=environment, api_key=api_key, base_url=base_url, account=account)
+    return DodoSink(
+        environment=environment, api_key=api_key, base_url=base_url, account=account, late=late
+    )
 
 
 def _check_interval(field: str, value: float) -> None:

@@ -24,6 +24,8 @@ from streamgauge.sinks.transport import Answer
 
 # Seconds since 1970 and seconds from now cannot be confused this far apart.
 _EPOCH_SECONDS_MIN: Final = 1_000_000_000
+# Answers of those who did not look at the batch; a server's error may come after it was kept.
+_TURNED_AWAY: Final = frozenset({301, 302, 303, 307, 308, 404, 405, 429})
 _MESSAGE_CHARS_MAX: Final = 4 * VALUE_SHOWN_CHARS_MAX
 
 
@@ -63,7 +65,7 @@ def settle(answer: Answer, batch: Sequence[Outgoing], *, address: str, now_ns: i
         RetryLaterError: Anything else than an acknowledgement.
     """
     if answer.status in range(200, 300):
-        return _acknowledge(answer, batch, address)
+        return _acknowledge(answer, batch, address, now_ns)
     refusal = _decode_refusal(answer.body)
     said = f"{address} answered {answer.status}"
     if refusal.message or refusal.code:
@@ -72,7 +74,7 @@ def settle(answer: Answer, batch: Sequence[Outgoing], *, address: str, now_ns: i
         case 400 | 422:
             raise BatchRefusedError(said, _guilty(refusal, batch))
         case 401 | 403:
-            raise AuthError(said, retry_after_s(answer, now_ns))
+            raise AuthError(said, retry_after_s(answer, now_ns), nothing_arrived=True)
         case 413:
             raise BatchTooLargeError(said)
         case _:
@@ -88,7 +90,13 @@ def retry_after_s(answer: Answer, now_ns: int) -> float | None:
     return None if wait_s is None else min(max(wait_s, 0.0), RETRY_AFTER_S_MAX)
 
 
-def _acknowledge(answer: Answer, batch: Sequence[Outgoing], address: str) -> Delivered:
+def spent_s(answer: Answer, now_ns: int) -> float:
+    """Return how long a rate limit is used up with this answer, in seconds; 0: it is not."""
+    is_spent = answer.headers.get("x-ratelimit-remaining", "").strip() == "0"
+    return (retry_after_s(answer, now_ns) or 0.0) if is_spent else 0.0
+
+
+def _acknowledge(answer: Answer, batch: Sequence[Outgoing], address: str, now_ns: int) -> Delivered:
     try:
         # A sign-in page of a proxy also comes with 200; only the contract's answer counts.
         msgspec.json.decode(answer.body, type=_Accepted)
@@ -96,7 +104,8 @@ def _acknowledge(answer: Answer, batch: Sequence[Outgoing], address: str) -> Del
         raise RetryLaterError(
             f"{address} answered {answer.status} without ingested_count; is it a usage API?"
         ) from error
-    return Delivered(acknowledged=tuple(event.event_id for event in batch))
+    wait_s = spent_s(answer, now_ns)
+    return Delivered(acknowledged=tuple(event.event_id for event in batch), wait_s=wait_s)
 
 
 def _decode_refusal(body: bytes) -> _Refused:
@@ -128,7 +137,9 @@ def _later(answer: Answer, said: str, now_ns: int) -> RetryLaterError:
     if answer.status in range(300, 400):
         target = answer.headers.get("location", "elsewhere")[:_MESSAGE_CHARS_MAX]
         said = f"{said} to {target}; redirects are not followed, so set base_url to the right one"
-    return RetryLaterError(said, retry_after_s(answer, now_ns))
+    return RetryLaterError(
+        said, retry_after_s(answer, now_ns), nothing_arrived=answer.status in _TURNED_AWAY
+    )
 
 
 def _seconds_until(value: str, now_ns: int) -> float | None:

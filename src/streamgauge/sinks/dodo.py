@@ -6,12 +6,22 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from streamgauge.core.clock import Clock, SystemClock
+from streamgauge.core.clock import NS_PER_S, Clock, SystemClock
 from streamgauge.core.errors import ConfigurationError, InvalidInputError, StreamgaugeError
 from streamgauge.core.events import check_mode, check_text_id
 from streamgauge.core.limits import BATCH_EVENTS_MAX, BODY_BYTES_MAX
-from streamgauge.sinks.answers import settle
-from streamgauge.sinks.base import AuthError, BatchTooLargeError, Delivered, Outgoing
+from streamgauge.sinks.answers import settle, spent_s
+from streamgauge.sinks.base import (
+    AuthError,
+    BatchTooLargeError,
+    Delivered,
+    Late,
+    Outgoing,
+    Refusal,
+    RetryLaterError,
+)
+from streamgauge.sinks.doubt import Doubts, is_answered
+from streamgauge.sinks.late import HELD_REASON, LatePolicy, Skew, check_late, dressed
 from streamgauge.sinks.transport import Answer, HttpTransport
 
 KEY_VARIABLE: Final = "DODO_PAYMENTS_API_KEY"
@@ -27,6 +37,7 @@ _KEY_PREFIXES: Final = {
 }
 _INGEST_PATH: Final = "/events/ingest"
 _KEY_STATUSES: Final = (401, 403)
+_REFUSING_STATUSES: Final = (400, 422)
 _STATUSES_WITH_WORDS: Final = 300
 
 ApiKey = str | Callable[[], str]
@@ -40,6 +51,9 @@ class DodoSink:
         environment: ``test_mode`` or ``live_mode``; chooses Dodo's host unless ``base_url`` is set.
         api_key: The key or a function that gives it; None reads ``DODO_PAYMENTS_API_KEY``.
         base_url: Another address that speaks the API.
+        late: What to do with events whose timestamps Dodo does not take any more: ``restamp``
+            sends them under the oldest that it takes, ``hold`` keeps them aside. None: restamp
+            towards Dodo's own hosts, and leave timestamps alone towards any other.
         account: A name of your own for the account behind the key, needed only where several
             accounts of one address share a spool directory: a spool is drained to its own alone.
         transport: How requests are sent; tests hand in their own.
@@ -57,12 +71,19 @@ class DodoSink:
         api_key: ApiKey | None = None,
         base_url: str | None = None,
         account: str = "",
+        late: str | None = None,
         transport: HttpTransport | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._mode = check_mode(environment)
         self._transport = transport or HttpTransport(base_url or HOSTS[self._mode])
         self._clock = clock or SystemClock()
+        self._late = check_late(late)
+        if late is None and self._transport.address in HOSTS.values():
+            self._late = LatePolicy.RESTAMP
+        self._skew = Skew()
+        self._spent_until_ns = 0
+        self._doubts = Doubts(self._ask)
         self._destination = f"{self._transport.address} {self._mode}"
         if account:
             self._destination += f" {check_text_id(account, field='account')}"
@@ -79,39 +100,93 @@ class DodoSink:
         """Return address, mode and account."""
         return self._destination
 
+    @property
+    def asks_first(self) -> bool:
+        """Return whether it must be told which events may have arrived before."""
+        return self._late is not None
+
     def deliver(self, batch: Sequence[Outgoing]) -> Delivered:
         """Post the batch as one request; a key that is not accepted is read again once."""
-        body = b'{"events":[%s]}' % b",".join(event.body for event in batch)
-        if len(batch) > BATCH_EVENTS_MAX or len(body) > BODY_BYTES_MAX:
-            raise BatchTooLargeError(
-                f"{len(batch)} events of {len(body)} bytes are more than one request may hold"
-            )
-        key = self._key or self._current_key()
-        answer = self._post(body, key)
-        if answer.status in _KEY_STATUSES:
-            fresh = self._current_key()
-            if fresh != key:
-                answer = self._post(body, fresh)
-        return settle(answer, batch, address=self._transport.address, now_ns=self._clock.time_ns())
+        found = self._doubts.settle(batch, self._clock.time_ns()) if self._late else {}
+        delivered = self._send([event for event in batch if event.event_id not in found])
+        self._doubts.forget(batch)
+        return Delivered(
+            acknowledged=(*delivered.acknowledged, *found),
+            refused=delivered.refused,
+            late={**delivered.late, **{id: late for id, late in found.items() if late}},
+            wait_s=delivered.wait_s,
+        )
 
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
 
-    def _post(self, body: bytes, key: str) -> Answer:
-        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        answer = self._transport.post(_INGEST_PATH, body, headers)
-        return answer if answer.status < _STATUSES_WITH_WORDS else _without(answer, key)
+    def _send(self, batch: Sequence[Outgoing], *, again: bool = False) -> Delivered:
+        there_ns = self._clock.time_ns() + self._skew.ns
+        wire = {event.event_id: dressed(event, self._late, there_ns) for event in batch}
+        late = {id: dress.late for id, dress in wire.items() if dress.late is not None}
+        sent = [event for event in batch if late.get(event.event_id) is not Late.HELD]
+        held = tuple(
+            Refusal(event_id=id, reason=HELD_REASON.format(wire[id].measured))
+            for id, what in late.items()
+            if what is Late.HELD
+        )
+        if not sent:
+            return Delivered(acknowledged=(), refused=held, late=late)
+        answer = self._exchange([wire[event.event_id].body for event in sent])
+        is_news = self._late is not None and self._skew.learn(answer, self._clock.time_ns())
+        if is_news and not again and answer.status in _REFUSING_STATUSES:
+            # Our clock, and with it what we took for late, was wrong.
+            return self._send(batch, again=True)
+        settled = settle(
+            answer, sent, address=self._transport.address, now_ns=self._clock.time_ns()
+        )
+        return Delivered(
+            acknowledged=settled.acknowledged, refused=held, late=late, wait_s=settled.wait_s
+        )
+
+    def _exchange(self, bodies: Sequence[bytes]) -> Answer:
+        body = b'{"events":[%s]}' % b",".join(bodies)
+        if len(bodies) > BATCH_EVENTS_MAX or len(body) > BODY_BYTES_MAX:
+            raise BatchTooLargeError(
+                f"{len(bodies)} events of {len(body)} bytes are more than one request may hold"
+            )
+        return self._with_key(lambda headers: self._transport.post(_INGEST_PATH, body, headers))
+
+    def _ask(self, path: str) -> Answer:
+        answer = self._with_key(lambda headers: self._transport.get(path, headers))
+        if not is_answered(answer):
+            # Raises what it means; of a batch of nothing, nothing is acknowledged.
+            now_ns = self._clock.time_ns()
+            settle(answer, (), address=self._transport.address, now_ns=now_ns)
+            raise RetryLaterError(f"{self._transport.address} does not say what it has")
+        return answer
+
+    def _with_key(self, send: Callable[[dict[str, str]], Answer]) -> Answer:
+        wait_s = (self._spent_until_ns - self._clock.monotonic_ns()) / NS_PER_S
+        if wait_s > 0:
+            said = f"the rate limit of {self._transport.address} is used up"
+            raise RetryLaterError(said, wait_s, nothing_arrived=True)
+        key = self._key or self._current_key()
+        answer = _sent(send, key)
+        spent_ns = int(spent_s(answer, self._clock.time_ns()) * NS_PER_S)
+        self._spent_until_ns = self._clock.monotonic_ns() + spent_ns
+        if answer.status in _KEY_STATUSES:
+            fresh = self._current_key()
+            if fresh != key:
+                answer = _sent(send, fresh)
+        return answer
 
     def _current_key(self) -> str:
         self._key = None
         try:
             key = check_key(self._read_key(), self._mode)
         except StreamgaugeError as error:
-            raise AuthError(f"no usable API key: {error}") from error
+            raise AuthError(f"no usable API key: {error}", nothing_arrived=True) from error
         except Exception as error:  # noqa: BLE001 - the caller's function; the events wait for it
             # Its message may hold the key, so only its kind is told.
-            raise AuthError(f"api_key() raised {type(error).__name__}") from None
+            raised = f"api_key() raised {type(error).__name__}"
+            raise AuthError(raised, nothing_arrived=True) from None
         self._key = key
         return key
 
@@ -132,6 +207,11 @@ def check_key(key: object, mode: str) -> str:
         if text.startswith(prefix) and key_mode != mode:
             raise InvalidInputError("api_key", f"{prefix}...", f"be a key of {mode}")
     return text
+
+
+def _sent(send: Callable[[dict[str, str]], Answer], key: str) -> Answer:
+    answer = send({"authorization": f"Bearer {key}", "content-type": "application/json"})
+    return answer if answer.status < _STATUSES_WITH_WORDS else _without(answer, key)
 
 
 def _without(answer: Answer, key: str) -> Answer:

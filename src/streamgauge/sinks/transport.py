@@ -75,23 +75,36 @@ class HttpTransport:
         Raises:
             RetryLaterError: No whole answer came; the request may have arrived.
         """
-        pool, kept_alive = self._open_pool()
-        try:
-            return self._exchange(pool, path, body, headers)
-        except ConnectionError as error:
-            # The other side may close a kept-alive connection just as it is used again.
-            if not kept_alive:
-                raise RetryLaterError(self._failure(error)) from error
-        try:
-            return self._exchange(pool, path, body, headers)
-        except ConnectionError as error:
-            raise RetryLaterError(self._failure(error)) from error
+        return self._request("POST", path, body, headers)
+
+    def get(self, path: str, headers: Mapping[str, str]) -> Answer:
+        """Return the answer to a question, whatever its status.
+
+        Raises:
+            RetryLaterError: No whole answer came.
+        """
+        return self._request("GET", path, None, headers)
 
     def close(self) -> None:
         """Close the connection."""
         if self._pool is not None and self._pid == os.getpid():
             self._pool.clear()
         self._pool = None
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        pool, kept_alive = self._open_pool()
+        try:
+            return self._exchange(pool, method, path, body, headers)
+        except ConnectionError as error:
+            # The other side may close a kept-alive connection just as it is used again.
+            if not kept_alive:
+                raise RetryLaterError(self._failure(error)) from error
+        try:
+            return self._exchange(pool, method, path, body, headers)
+        except ConnectionError as error:
+            raise RetryLaterError(self._failure(error)) from error
 
     def _open_pool(self) -> tuple[urllib3.PoolManager, bool]:
         # A forked child must not speak on its parent's connection.
@@ -104,14 +117,19 @@ class HttpTransport:
         return self._pool, False
 
     def _exchange(
-        self, pool: urllib3.PoolManager, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        pool: urllib3.PoolManager,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
     ) -> Answer:
         from urllib3 import Timeout, exceptions  # noqa: PLC0415 - as above
 
         deadline_s = self._monotonic() + self._connect_timeout_s + self._answer_timeout_s
         try:
             response = pool.request(
-                "POST",
+                method,
                 self.address + path,
                 body=body,
                 headers={"user-agent": USER_AGENT, "accept": "application/json", **headers},
@@ -122,6 +140,8 @@ class HttpTransport:
             content = self._read(response, deadline_s)
         except exceptions.ProtocolError as error:
             raise ConnectionError(str(error)) from error
+        except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError) as error:
+            raise RetryLaterError(self._failure(error), nothing_arrived=True) from error
         except (exceptions.HTTPError, OSError) as error:
             raise RetryLaterError(self._failure(error)) from error
         return Answer(
