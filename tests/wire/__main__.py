@@ -16,8 +16,9 @@ from rich.table import Table
 from tests.wire.bed import Bed
 from tests.wire.certificate import write_certificate
 from tests.wire.scenarios import SCENARIOS, Case, Outcome, run, sums
-from tests.wire.server import LAYERS, Server
+from tests.wire.server import Server
 
+BILLED_LAYER = "wire"
 LOSSES_PER_MILLE = (0, 10, 50)
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 # One row of options per server process.
@@ -31,62 +32,69 @@ def main() -> int:
     parser.add_argument(
         "--super-packets", action="store_true", help="hand whole 64 KiB to the link, as with TSO"
     )
+    parser.add_argument("--reader", choices=("product", "reference"), default="product")
     chosen = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 150)
-    table = Table(title="measured against captured, bytes sent by the server")
-    for column in ("server", "connection"):
-        table.add_column(column)
-    for column in ("layer", "measured", "how", "captured", "error", "error %"):
-        table.add_column(column, justify="left" if column in ("layer", "how") else "right")
-    outcomes: list[Outcome] = []
-    for options, outcome in _outcomes(chosen.only, real_packets=not chosen.super_packets):
-        outcomes.append(outcome)
-        console.print(f"[dim]{' '.join(options[1::2])}: {outcome.case}[/dim]")
-        _add(table, options, outcome)
-    console.print(table)
-    faults = [fault for outcome in outcomes for fault in outcome.faults()]
-    for layer in LAYERS:
-        customers, connections = sums(outcomes, layer)
-        by_customer, by_connection = sum(customers.values()), sum(connections.values())
-        console.print(
-            f"{layer}: {len(customers)} customers {by_customer:,}, "
-            f"{len(connections)} connections {by_connection:,}"
-        )
-        if by_customer != by_connection:
-            faults.append(f"{layer}: customers {by_customer}, connections {by_connection}")
+    kinds = itertools.product(SCENARIOS, FAMILIES, (False, True), LOSSES_PER_MILLE)
+    cases = [case for kind in kinds if chosen.only in str(case := Case(*kind))]
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory() as name, Bed(real_packets=not chosen.super_packets) as bed:
+        certificate = write_certificate(Path(name) / "server.pem")
+        for options in SERVERS:
+            arguments = ("--reader", chosen.reader, "--layer", BILLED_LAYER, *options)
+            outcomes = []
+            with Server(bed.server, certificate, *arguments) as server:
+                for case in cases:
+                    console.print(f"[dim]{case}[/dim]")
+                    outcomes.append(run(bed, server, case, Path(name) / "server.pcap"))
+            console.print(_table(f"read by the {chosen.reader}, uvicorn {options[1::2]}", outcomes))
+            faults += [fault for outcome in outcomes for fault in outcome.faults()]
+            if chosen.reader == "product":
+                faults += _sums(console, server, outcomes)
     for fault in faults:
         console.print(f"[red]{fault}[/red]")
-    console.print(f"{len(outcomes)} connections, {len(faults)} faults")
+    console.print(f"{len(SERVERS) * len(cases)} connections, {len(faults)} faults")
     return bool(faults)
 
 
-def _outcomes(only: str, *, real_packets: bool) -> Iterator[tuple[tuple[str, ...], Outcome]]:
-    cases = [
-        case
-        for loss, family, is_tls, scenario in itertools.product(
-            LOSSES_PER_MILLE, FAMILIES, (False, True), SCENARIOS
-        )
-        if only in str(case := Case(scenario, family, is_tls, loss))
-    ]
-    with tempfile.TemporaryDirectory() as name, Bed(real_packets=real_packets) as bed:
-        directory = Path(name)
-        certificate = write_certificate(directory / "server.pem")
-        for options in SERVERS:
-            with Server(bed.server, certificate, *options) as server:
-                for case in cases:
-                    yield options, run(bed, server, case, directory / "server.pcap")
+def _sums(console: Console, server: Server, outcomes: list[Outcome]) -> Iterator[str]:
+    """Print what customers were billed beside what connections carried; yield what is wrong."""
+    measured, _ = sums(outcomes, BILLED_LAYER)
+    nobodys = measured.pop(None, 0)
+    captured = sum(
+        row.captured_bytes or 0
+        for outcome in outcomes
+        for row in outcome.rows()
+        if row.layer == BILLED_LAYER
+    )
+    for customer_id, size in sorted(server.billed.items()):
+        console.print(f"billed to {customer_id}: {size:,}")
+    billed = server.billed.total()
+    console.print(f"billed in all {billed:,}, nobody's {nobodys:,}")
+    console.print(f"on all connections {captured:,}, error {billed + nobodys - captured:+,}")
+    if server.billed != measured:
+        yield f"billed {dict(server.billed)}, measured {dict(measured)}"
 
 
-def _add(table: Table, options: tuple[str, ...], outcome: Outcome) -> None:
-    first = (" ".join(options[1::2]), str(outcome.case))
+def _table(title: str, outcomes: list[Outcome]) -> Table:
+    table = Table("connection", "layer", title=title)
+    for column in ("measured", "how", "captured", "error", "error %"):
+        table.add_column(column, justify="left" if column == "how" else "right")
+    for outcome in outcomes:
+        _add(table, outcome)
+    return table
+
+
+def _add(table: Table, outcome: Outcome) -> None:
+    first = str(outcome.case)
     for row in outcome.rows():
         captured, error, share = "?", "", ""
         if row.captured_bytes is not None and row.error_bytes is not None:
             captured, error = f"{row.captured_bytes:,}", f"{row.error_bytes:+,}"
             share = f"{100 * row.error_bytes / row.captured_bytes:+.4f}"
         measured = f"{row.measured_bytes:,}"
-        table.add_row(*first, row.layer, measured, row.how, captured, error, share)
-        first = ("", "")
+        table.add_row(first, row.layer, measured, row.how, captured, error, share)
+        first = ""
     table.add_section()
 
 

@@ -52,6 +52,11 @@ def _alternate(client: Client) -> None:
         framing = ("length", "chunked")[number % 2]
         target = f"/?size={250_000 + number}&chunk={(4096, 65_536)[number % 3 == 0]}"
         client.get(f"{target}&framing={framing}", ("ana", "ben")[number % 2])
+    client.end()
+
+
+def _ask_for_heads(client: Client) -> None:
+    client.get("/?size=10000", "ben")
     client.get("/?size=100000", "ana", method="HEAD")
     client.get("/?status=204", "ben")
     client.get("/?status=304", "ana")
@@ -75,6 +80,7 @@ def _chat(client: Client) -> None:
 ALTERNATING: Final = Scenario("keep-alive, two customers", _alternate)
 HANGING_UP: Final = Scenario("hangs up at 1 MiB", _hang_up(Client.drop), mbit=ABORT_MBIT)
 RESETTING: Final = Scenario("resets at 1 MiB", _hang_up(Client.reset), mbit=ABORT_MBIT)
+BODYLESS: Final = Scenario("HEAD, 204, 304", _ask_for_heads, is_bounded=False)
 CHATTING: Final = Scenario("WebSocket", _chat)
 SCENARIOS: Final = (
     Scenario("10 MiB, 64 KiB chunks", _download(10 * MIB, 65_536)),
@@ -82,6 +88,7 @@ SCENARIOS: Final = (
     Scenario("1 MiB, 200 B chunks", _download(MIB, 200), is_bounded=False),
     Scenario("10 KiB", _download(10_240, 4096), is_bounded=False),
     ALTERNATING,
+    BODYLESS,
     HANGING_UP,
     RESETTING,
     CHATTING,
@@ -160,11 +167,12 @@ class Outcome:
         return egress.wire_bytes - egress.repeated_syn_wire_bytes - once_bytes
 
     def _mismatches(self) -> Iterable[str]:
-        if [one.customer_id for one in self.measured] != [
-            one.customer_id for one in self.responses
-        ]:
-            yield f"records {self.measured} are not of the responses {self.responses}"
+        if len(self.measured) != len(self.responses):
+            yield f"{len(self.measured)} records of {len(self.responses)} responses"
             return
+        for number, (ours, theirs) in enumerate(zip(self.measured, self.responses, strict=True)):
+            if ours.customer_id != theirs.customer_id:
+                yield f"response {number} of {theirs.customer_id} is {ours.customer_id}'s"
         if len({one.connection for one in self.measured}) != 1:
             yield f"records name several connections: {self.measured}"
         for number, (ours, theirs) in enumerate(zip(self.measured, self.responses, strict=True)):
@@ -207,9 +215,9 @@ def run(bed: Bed, server: Server, case: Case, capture_path: Path) -> Outcome:
     return Outcome(case, measured, client.responses, captured[client.port])
 
 
-def sums(outcomes: Iterable[Outcome], layer: str) -> tuple[Counter[str], Counter[int]]:
+def sums(outcomes: Iterable[Outcome], layer: str) -> tuple[Counter[str | None], Counter[int]]:
     """Return the bytes of a layer by customer, and by connection."""
-    customers: Counter[str] = Counter()
+    customers: Counter[str | None] = Counter()
     connections: Counter[int] = Counter()
     for outcome in outcomes:
         for one in outcome.measured:

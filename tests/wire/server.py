@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Self
@@ -32,7 +33,7 @@ class Reading(NamedTuple):
 class Measured(NamedTuple):
     """What the server's side says of one response."""
 
-    customer_id: str
+    customer_id: str | None
     connection: int
     is_complete: bool
     layers: dict[str, Reading]
@@ -45,6 +46,9 @@ class Server:
         namespace: Where it runs.
         certificate: A file with key and certificate.
         options: Of ``tests.wire.serving``.
+
+    Attributes:
+        billed: Bytes of delivered events by customer, known when it has ended.
     """
 
     def __init__(self, namespace: Namespace, certificate: Path, *options: str) -> None:
@@ -53,6 +57,7 @@ class Server:
             *program, *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         assert self._process.stdout is not None
+        self.billed: Counter[str] = Counter()
         self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
         self._reader.start()
@@ -67,21 +72,16 @@ class Server:
     def take(self, count: int, *, port: int) -> list[Measured]:
         """Return ``count`` records of the client's ``port`` as soon as there are so many."""
         give_up_at = time.monotonic() + _RECORD_S
-        taken: list[Measured] = []
-        while len(taken) < count:
+        lines: list[dict[str, Any]] = []
+        while len(found := _of_port(lines, port)) < count:
             try:
                 line = self._lines.get(timeout=max(0.0, give_up_at - time.monotonic()))
             except queue.Empty:
-                raise TimeoutError(f"{len(taken)} of {count} records came: {taken}") from None
+                raise TimeoutError(f"{len(found)} of {count} records came: {lines}") from None
             if "ended" in line:
-                raise OSError(f"the server ended; {len(taken)} of {count} records came: {taken}")
-            customer_id, _, client_port = line["customer_id"].rpartition("@")
-            if int(client_port) != port:
-                continue  # Of a connection that an earlier failure left open.
-            readings = {name: line[name] for name in LAYERS if line[name] is not None}
-            layers = {name: Reading(*reading) for name, reading in readings.items()}
-            taken.append(Measured(customer_id, line["connection"], line["is_complete"], layers))
-        return taken
+                raise OSError(f"the server ended; {len(found)} of {count} records came: {lines}")
+            lines.append(line)
+        return [_measured(line) for line in found]
 
     def close(self) -> None:
         """End it, and fail if it did not end well."""
@@ -95,6 +95,7 @@ class Server:
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self.billed = self._billed()
         if status:
             raise OSError(f"the server ended with status {status}")
 
@@ -113,3 +114,24 @@ class Server:
         for line in output:
             self._lines.put(json.loads(line))
         self._lines.put({"ended": True})
+
+    def _billed(self) -> Counter[str]:
+        billed: Counter[str] = Counter()
+        while "ended" not in (line := self._lines.get()):
+            for customer_id, size in line.get("billed", {}).items():
+                billed[customer_id.rpartition("@")[0]] += size
+        return billed
+
+
+def _of_port(lines: list[dict[str, Any]], port: int) -> list[dict[str, Any]]:
+    """Return the lines of the client's port; others are what an earlier failure left."""
+    named = [line for line in lines if (line["customer_id"] or "").endswith(f"@{port}")]
+    connections = {line["connection"] for line in named}
+    return [line for line in lines if line["connection"] in connections]
+
+
+def _measured(line: dict[str, Any]) -> Measured:
+    customer_id = line["customer_id"] and line["customer_id"].rpartition("@")[0]
+    readings = {name: line[name] for name in LAYERS if line[name] is not None}
+    layers = {name: Reading(*reading) for name, reading in readings.items()}
+    return Measured(customer_id, line["connection"], line["is_complete"], layers)

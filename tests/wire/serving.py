@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+import msgspec
 import uvicorn
 
+from streamgauge import Ingestion
+from streamgauge.asgi import StreamBytesMiddleware
+from streamgauge.streams.layers import LAYERS, Measured
+from streamgauge.testing import MemorySink
 from tests.wire.reference import Reference
 
 PLAIN_PORT: Final = 8000
@@ -62,12 +69,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--http", choices=("h11", "httptools"), default="h11")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
+    parser.add_argument("--reader", choices=("product", "reference"), default="product")
+    parser.add_argument("--layer", choices=LAYERS, default="wire")
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--dual-stack", action="store_true")
     chosen = parser.parse_args()
     # asyncio warns of each write after the client has gone.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    app = Reference(application, _print)
+    with _measuring(chosen.reader, chosen.layer) as app:
+        _run(app, chosen)
+
+
+@contextlib.contextmanager
+def _measuring(reader: str, layer: str) -> Iterator[Any]:
+    """Give the application with what measures it; at the end, print what was billed to whom."""
+    if reader == "reference":
+        yield Reference(application, _print)
+        return
+    sink = MemorySink()
+    with tempfile.TemporaryDirectory() as directory:
+        ingestion = Ingestion(
+            environment="test_mode", event_name="stream", spool_dir=directory, sink=sink
+        )
+        with ingestion:
+            yield StreamBytesMiddleware(
+                application,
+                ingestion=ingestion,
+                customer=lambda request: f"{request.headers['x-customer']}@{request.peer_port}",
+                layer=layer,
+                on_measured=_print_measured,
+            )
+    _print({"billed": sink.bytes_by_customer()})
+
+
+def _print_measured(measured: Measured) -> None:
+    _print(
+        {
+            **msgspec.to_builtins(measured),
+            **{
+                layer: (reading.bytes, str(reading.how), reading.final)
+                for layer in LAYERS
+                for reading in (measured.of(layer),)
+            },
+        }
+    )
+
+
+def _run(app: Any, chosen: argparse.Namespace) -> None:
     common = {"http": chosen.http, "loop": chosen.loop, "log_level": "warning", "lifespan": "off"}
     plain = uvicorn.Config(app, **common)
     tls = uvicorn.Config(app, ssl_certfile=chosen.certificate, **common)
