@@ -50,7 +50,7 @@ SEGMENT_ROWS_MAX: Final = 262_144
 INGEST_SEGMENT_BYTES_MAX: Final = 32 * 1024 * 1024
 # Blocks the engine remembers: one per insert, month and view. Ten thousand inserts of one month.
 DEDUPLICATION_WINDOW_EVENTS: Final = 10_000
-# The same with a view for each of a hundred meters.
+# The same with a hundred backfilled chunks for each.
 DEDUPLICATION_WINDOW_ROLLUPS: Final = 1_000_000
 # Sealed segments kept after their insert, in case the engine lost what it called written.
 RETAINED_SEGMENTS_MAX: Final = 16
@@ -62,6 +62,10 @@ UNCOVERED_BYTES_MAX: Final = 64 * 1024 * 1024
 UNCOVERED_SEGMENTS_MAX: Final = 256
 # Rows of one backfilled chunk: one block, a second of work, a hundred megabytes.
 BACKFILL_CHUNK_ROWS: Final = 500_000
+# Values of a metadata key that a rollup keeps apart; one with more is kept as yes and no.
+ROLLUP_KEY_VALUES_MAX: Final = 200
+# Events looked at to tell how many values a key has; some ten milliseconds.
+ROLLUP_SAMPLE_ROWS: Final = 100_000
 # Each holds a connection to the engine; two cores gain nothing from more.
 STORE_QUERIES_AT_ONCE: Final = 4
 # Each multiplies the rows of an answer, and nobody reads a table of more.

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from streamgauge._version import __version__
 from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.disk import OsDirectory
-from streamgauge.core.errors import ConfigurationError
+from streamgauge.core.errors import ConfigurationError, UnavailableError
 from streamgauge.core.files import hold
 from streamgauge.core.limits import POOL_THREADS_MAX
 from streamgauge.core.payers import bill_nobody
@@ -102,11 +102,13 @@ class RunningParts:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
     async def add_meter(self, meter: Meter) -> None:
-        """Return when the events of ``meter`` are being rolled up; twice is once."""
+        """Return when the usage of ``meter`` is rolled up; twice is once."""
         await self.pipeline.ensure_rollup(meter)
+        await self.run(self.store.fill_rollups)
 
     def close(self) -> None:
         """Wait for running calls and stop the pool."""
+        self.store.stop_filling()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -163,8 +165,19 @@ class Opened:
             self._stack = stack.pop_all()
 
     def start(self) -> None:
-        """Start to accept events, on the running loop."""
+        """Start to accept events, on the running loop; rollups are filled beside it."""
         self.parts.pipeline.start()
+        self._filling = asyncio.get_running_loop().create_task(self._fill())
+
+    async def filled(self) -> None:
+        """Return when the rollups that were not finished at the start are, or could not be."""
+        await self._filling
+
+    async def _fill(self) -> None:
+        try:
+            await self.parts.run(self.parts.store.fill_rollups)
+        except UnavailableError as error:
+            _log.warning("usage is read from events until the next start: %s", error)
 
     async def close(self) -> None:
         """Settle what was accepted and close everything; twice is once."""

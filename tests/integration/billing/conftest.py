@@ -89,7 +89,8 @@ class Company:
             ),
         )
         if rolled_up:
-            self.store.ensure_rollup(meter, self.cut)
+            self.store.plan_rollups([meter], self.cut)
+            self.store.fill_rollups()
         return meter
 
     def price(self, meter: Meter, cents: str = "5", free: int | None = None) -> MeterPrice:

@@ -15,7 +15,6 @@ from streamgauge.server.catalog import FILE_NAME, Catalog
 from streamgauge.server.catalog.meters import NewMeter
 from streamgauge.server.config import Config
 from streamgauge.server.metering.meter import Aggregation, AggregationType
-from streamgauge.server.store import rollups
 from streamgauge.server.telemetry import configure_logging
 
 SUM = NewMeter(
@@ -92,11 +91,15 @@ def test_a_meter_whose_server_died_before_its_rollup_is_made_whole_at_the_start(
     async def die(opened: Opened, http: httpx.AsyncClient) -> None:
         await ingest(http, 0, 100)
         # What the handler does before it asks for the rollup, and nothing after it.
-        kept.append(opened.parts.catalog.meters.create("test_mode", SUM).id)
-        assert rollups.filled(opened.parts.store._engine) == set()
+        meter = opened.parts.catalog.meters.create("test_mode", SUM)
+        kept.append(meter.id)
+        assert not opened.parts.store.is_rolled_up(meter)
 
     async def go_on(opened: Opened, http: httpx.AsyncClient) -> None:
-        assert rollups.filled(opened.parts.store._engine) == {f"rollup_{kept[0]}"}
+        await opened.filled()
+        assert opened.parts.store.is_rolled_up(
+            opened.parts.catalog.meters.get("test_mode", kept[0])
+        )
         await ingest(http, 100, 100)
         answer = await usage(http, kept[0])
         assert (answer["quantity"], answer["events"]) == (str(sum(range(200))), 200)

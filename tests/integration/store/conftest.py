@@ -56,6 +56,10 @@ class Shelf:
         ]
         self.insert(segment, *rows)
 
+    def roll_up(self, meter: Meter, cut: int) -> None:
+        self.store.plan_rollups([meter], cut)
+        self.store.fill_rollups()
+
     def usage(self, meter: Meter, **changes: Any) -> list[UsageRow]:
         whole = {
             "business_id": "bus_1",
@@ -67,6 +71,7 @@ class Shelf:
 
     def both_ways(self, meter: Meter, **changes: Any) -> list[UsageRow]:
         """Return usage by the rollup, after seeing that the events say the same."""
+        assert self.store.is_rolled_up(meter)
         rolled_up = self.usage(meter, **changes)
         assert rolled_up == self.usage(meter, up_to=2**63, **changes)
         return rolled_up

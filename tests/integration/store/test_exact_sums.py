@@ -24,7 +24,7 @@ def test_sums_are_exact_by_rollup_and_by_events(
     shelf: Any, new_meter: Any, texts: list[str]
 ) -> None:
     meter = new_meter()
-    shelf.store.ensure_rollup(meter, 0)
+    shelf.roll_up(meter, 0)
     shelf.insert_values(1, *texts)
     with localcontext(prec=5):
         (row,) = shelf.both_ways(meter)
@@ -34,7 +34,7 @@ def test_sums_are_exact_by_rollup_and_by_events(
 
 def test_what_is_no_number_is_not_counted_but_listed(shelf: Any, new_meter: Any) -> None:
     meter = new_meter()
-    shelf.store.ensure_rollup(meter, 0)
+    shelf.roll_up(meter, 0)
     shelf.insert_values(1, '"150"', "true", "150", '""')
     shelf.insert(2, shelf.row("without"), shelf.row("other", event_name="Stream"))
     (row,) = shelf.both_ways(meter)
@@ -43,7 +43,7 @@ def test_what_is_no_number_is_not_counted_but_listed(shelf: Any, new_meter: Any)
 
 def test_only_texts_and_no_number_at_all_are_still_seen(shelf: Any, new_meter: Any) -> None:
     meter = new_meter()
-    shelf.store.ensure_rollup(meter, 0)
+    shelf.roll_up(meter, 0)
     shelf.insert_values(1, '"150"')
     (row,) = shelf.both_ways(meter)
     assert (row.quantity, row.events, row.not_counted) == (Decimal(0), 0, 1)
@@ -51,7 +51,7 @@ def test_only_texts_and_no_number_at_all_are_still_seen(shelf: Any, new_meter: A
 
 def test_a_count_counts_events_whatever_they_carry(shelf: Any, new_meter: Any) -> None:
     meter = new_meter("count", None)
-    shelf.store.ensure_rollup(meter, 0)
+    shelf.roll_up(meter, 0)
     shelf.insert_values(1, '"150"', "true", "150")
     (row,) = shelf.both_ways(meter)
     assert (row.quantity, row.events, row.not_counted) == (Decimal(3), 3, 0)

@@ -20,13 +20,23 @@ def cut(segment: int) -> int:
     return segment << 32 | LAST
 
 
+def quality(text: str, key: str = "quality") -> Filter:
+    leaf = Condition(key=key, operator=Operator.EQUALS, value=f'"{text}"')
+    return Filter(conjunction=Conjunction.AND, clauses=(leaf,))
+
+
+def kept_rollups(shelf: Any) -> list[int]:
+    query = "SELECT id FROM streamgauge.rollups FINAL WHERE state != 2 ORDER BY id"
+    return [id for (id,) in shelf.store._engine.rows(query)]
+
+
 def total(shelf: Any, meter: Meter, **changes: Any) -> Fraction:
     return sum((row.quantity for row in shelf.both_ways(meter, **changes)), Fraction(0))
 
 
 def test_a_segment_inserted_again_changes_nothing(shelf: Any, new_meter: Any) -> None:
     meter = new_meter()
-    shelf.store.ensure_rollup(meter, 0)
+    shelf.roll_up(meter, 0)
     for _ in range(3):
         shelf.insert_values(1, "1", "2")
         shelf.insert_values(2, "4")
@@ -40,7 +50,7 @@ def test_a_segment_of_many_months_inserted_again_changes_nothing(
     shelf: Any, new_meter: Any
 ) -> None:
     meter = new_meter()
-    shelf.store.ensure_rollup(meter, 0)
+    shelf.roll_up(meter, 0)
     rows = [
         shelf.row(f"e{n}", timestamp=f"{2015 + n // 12}-{n % 12 + 1:02}-01T00:00:00Z")
         | {"metadata": {"bytes": "1"}}
@@ -57,11 +67,11 @@ def test_a_new_rollup_takes_what_was_stored_and_what_comes_each_once(
 ) -> None:
     meter = new_meter()
     shelf.insert_values(1, "1", "2")
-    shelf.store.ensure_rollup(meter, cut(1))
+    shelf.roll_up(meter, cut(1))
     shelf.insert_values(2, "4")
     # A replay brings the rows before the cut to the view again.
     shelf.insert_values(1, "1", "2")
-    shelf.store.ensure_rollup(meter, cut(2))
+    shelf.roll_up(meter, cut(2))
     assert total(shelf, meter) == 7
 
 
@@ -71,12 +81,12 @@ def test_a_rollup_that_died_before_its_backfill_is_finished(
     meter = new_meter()
     shelf.insert_values(1, "1", "2")
     with monkeypatch.context() as broken:
-        broken.setattr(rollups, "_backfill", _refuse)
+        broken.setattr(rollups.Rollups, "_backfill", _refuse)
         with pytest.raises(UnavailableError):
-            shelf.store.ensure_rollup(meter, cut(1))
+            shelf.roll_up(meter, cut(1))
     shelf.reopen()
     shelf.insert_values(2, "4")
-    shelf.store.ensure_rollup(meter, cut(2))
+    shelf.roll_up(meter, cut(2))
     assert total(shelf, meter) == 7
 
 
@@ -92,7 +102,7 @@ def test_a_backfill_that_died_between_chunks_counts_none_twice(
     ]
     shelf.insert(1, *rows)
     monkeypatch.setattr(rollups, "BACKFILL_CHUNK_ROWS", 6)
-    real, calls = rollups._backfill, []
+    real, calls = rollups.Rollups._backfill, []
 
     def dies(*given: Any) -> None:
         if len(calls) == done:
@@ -101,21 +111,21 @@ def test_a_backfill_that_died_between_chunks_counts_none_twice(
         real(*given)
 
     with monkeypatch.context() as broken:
-        broken.setattr(rollups, "_backfill", dies)
+        broken.setattr(rollups.Rollups, "_backfill", dies)
         with pytest.raises(UnavailableError, match="died"):
-            shelf.store.ensure_rollup(meter, cut(1))
+            shelf.roll_up(meter, cut(1))
     shelf.reopen()
-    shelf.store.ensure_rollup(meter, cut(1))
+    shelf.roll_up(meter, cut(1))
     assert total(shelf, meter) == 20
 
 
+@pytest.mark.parametrize("view", ["to_minutes", "to_days"])
 def test_rows_that_missed_their_rollup_reach_it_by_the_same_token(
-    shelf: Any, new_meter: Any
+    shelf: Any, new_meter: Any, view: str
 ) -> None:
-    # As a process leaves it that dies between the table and its view.
+    # As a process leaves it that dies between a table and the view on it.
     meter = new_meter()
-    shelf.store.ensure_rollup(meter, 0)
-    view = rollups.view_name(meter)
+    shelf.roll_up(meter, 0)
     shelf.store._engine.define(f"DETACH TABLE streamgauge.{view}")
     shelf.insert_values(1, "1", "2")
     shelf.store._engine.define(f"ATTACH TABLE streamgauge.{view}")
@@ -123,22 +133,100 @@ def test_rows_that_missed_their_rollup_reach_it_by_the_same_token(
     for _ in range(2):
         shelf.insert_values(1, "1", "2")
         assert total(shelf, meter) == 3
+        assert total(shelf, meter, bucket=Bucket.MINUTE) == 3
 
 
 def test_a_rollup_made_twice_is_made_once(shelf: Any, new_meter: Any) -> None:
     meter = new_meter()
     shelf.insert_values(1, "1")
-    assert shelf.store.ensure_rollup(meter, cut(1))
-    assert shelf.store.ensure_rollup(meter, cut(1))
+    shelf.roll_up(meter, cut(1))
+    shelf.roll_up(meter, cut(1))
     shelf.reopen()
-    assert shelf.store.ensure_rollup(meter, cut(5))
+    shelf.roll_up(meter, cut(5))
     assert total(shelf, meter) == 1
+    assert kept_rollups(shelf) == [1]
+
+
+def test_meters_that_differ_by_a_filter_on_known_keys_share_a_rollup(
+    shelf: Any, new_meter: Any
+) -> None:
+    whole, hd, sd = new_meter(), new_meter(filter=quality("hd")), new_meter(filter=quality("sd"))
+    shelf.store.plan_rollups([whole, hd], 0)
+    rows = [
+        shelf.row(f"e{n}", metadata={"bytes": "1", "quality": f'"{text}"'})
+        for n, text in enumerate(["hd", "hd", "sd", "uhd"])
+    ]
+    shelf.insert(1, *rows)
+    shelf.roll_up(sd, cut(1))
+    assert kept_rollups(shelf) == [1]
+    assert [total(shelf, meter) for meter in (whole, hd, sd)] == [4, 2, 1]
+    groups = shelf.both_ways(whole, group_by=["quality"])
+    assert [(row.group["quality"], row.quantity) for row in groups] == [
+        ('"hd"', 2),
+        ('"sd"', 1),
+        ('"uhd"', 1),
+    ]
+
+
+def test_a_filter_on_a_new_key_gets_a_rollup_that_serves_the_older_meters_too(
+    shelf: Any, new_meter: Any
+) -> None:
+    older, newer = new_meter(), new_meter("max", filter=quality("hd"))
+    shelf.roll_up(older, 0)
+    shelf.insert(1, shelf.row("a", metadata={"bytes": "1", "quality": '"hd"'}))
+    shelf.store.plan_rollups([newer], cut(1))
+    # While it is filled, events go to both.
+    shelf.insert(2, shelf.row("b", metadata={"bytes": "2", "quality": '"hd"'}))
+    assert not shelf.store.is_rolled_up(newer)
+    assert total(shelf, older) == 3
+    shelf.reopen()
+    for segment in (1, 2):
+        shelf.insert(
+            segment,
+            shelf.row("ab"[segment - 1], metadata={"bytes": str(segment), "quality": '"hd"'}),
+        )
+    assert total(shelf, older) == 3
+    shelf.store.fill_rollups()
+    assert total(shelf, older) == 3
+    assert total(shelf, newer) == 2
+    assert kept_rollups(shelf) == [2]
+    shelf.insert(3, shelf.row("c", metadata={"bytes": "9", "quality": '"hd"'}))
+    assert (total(shelf, older), total(shelf, newer)) == (12, 9)
+
+
+def test_a_rollup_overtaken_while_it_is_filled_is_given_up(shelf: Any, new_meter: Any) -> None:
+    first, second = new_meter(filter=quality("hd")), new_meter(filter=quality("hd", key="plan"))
+    rows = [shelf.row("a", metadata={"bytes": "1", "quality": '"hd"', "plan": '"hd"'})]
+    shelf.insert(1, *rows)
+    shelf.store.plan_rollups([first], cut(1))
+    shelf.store.plan_rollups([second], cut(1))
+    shelf.store.fill_rollups()
+    assert kept_rollups(shelf) == [2]
+    assert [total(shelf, meter) for meter in (first, second)] == [1, 1]
+
+
+def test_a_key_with_many_values_is_kept_as_yes_and_no(
+    shelf: Any, new_meter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "ROLLUP_KEY_VALUES_MAX", 5)
+    rows = [shelf.row(f"e{n}", metadata={"bytes": "1", "session": f'"s{n}"'}) for n in range(10)]
+    shelf.insert(1, *rows)
+    one, two = (new_meter(filter=quality(text, key="session")) for text in ("s1", "s2"))
+    shelf.roll_up(one, cut(1))
+    shelf.roll_up(two, cut(1))
+    shelf.reopen()
+    shelf.roll_up(one, cut(1))
+    assert [total(shelf, meter) for meter in (one, two)] == [1, 1]
+    ((distinct,),) = shelf.store._engine.rows(
+        "SELECT uniq(labels) FROM streamgauge.minutes WHERE rollup_id = 2"
+    )
+    assert distinct == 3
 
 
 def test_meters_businesses_and_modes_do_not_mix(shelf: Any, new_meter: Any) -> None:
     bytes_, live = new_meter(), new_meter(mode="live_mode")
     for meter in (bytes_, live):
-        shelf.store.ensure_rollup(meter, 0)
+        shelf.roll_up(meter, 0)
     shelf.insert(
         1,
         shelf.row("a", metadata={"bytes": "1"}),
@@ -158,7 +246,7 @@ def test_hostile_texts_in_a_meter_stay_texts(shelf: Any, new_meter: Any) -> None
             event_name=text,
             filter=Filter(conjunction=Conjunction.AND, clauses=(leaf,)),
         )
-        shelf.store.ensure_rollup(meter, 0)
+        shelf.roll_up(meter, 0)
         assert shelf.both_ways(meter, customer_id=text) == []
         found = shelf.store.events(
             business_id="bus_1", mode="test_mode", meter=meter, customer_id=text, event_name=text
@@ -168,7 +256,7 @@ def test_hostile_texts_in_a_meter_stay_texts(shelf: Any, new_meter: Any) -> None
 
 def test_usage_is_cut_by_customer_bucket_and_group(shelf: Any, new_meter: Any) -> None:
     meter = new_meter()
-    shelf.store.ensure_rollup(meter, 0)
+    shelf.roll_up(meter, 0)
     rows = [
         ("a", "cus_1", "2026-03-01T10:00:59.999999Z", '"hd"'),
         ("b", "cus_1", "2026-03-01T10:01:00Z", '"hd"'),

@@ -136,7 +136,9 @@ class Pipeline:
         return self._writer.position
 
     async def ensure_rollup(self, meter: Meter) -> None:
-        """Return when the usage of ``meter`` is rolled up; twice is once.
+        """Return when events are rolled up for ``meter`` as they come; twice is once.
+
+        What was stored before is brought by ``EventStore.fill_rollups``.
 
         Raises:
             UnavailableError: The store refuses; the next start makes up for it.

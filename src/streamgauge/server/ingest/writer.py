@@ -124,7 +124,7 @@ class Writer:
             ) from None
 
     async def ensure_rollup(self, meter: Meter) -> None:
-        """Return when the usage of ``meter`` is rolled up; does nothing once it is.
+        """Return when events are rolled up for ``meter`` as they come; does nothing once they are.
 
         Raises:
             UnavailableError: The store refuses.
@@ -136,13 +136,12 @@ class Writer:
         await answer.future
 
     def ensure_rollups(self, meters: list[Meter]) -> None:
-        """Make or finish the rollups of ``meters``; call it after ``recover``, before ``start``.
+        """Roll up what ``meters`` need; call it after ``recover``, before ``start``.
 
         Raises:
             UnavailableError: The store refuses.
         """
-        for meter in meters:
-            self._store.ensure_rollup(meter, self.position)
+        self._store.plan_rollups(meters, self.position)
 
     def trim(self) -> None:
         """Remove segments that nobody needs; keep the last, in case the store lost any.
@@ -233,7 +232,7 @@ class Writer:
 
     def _do(self, job: _Job) -> None:
         try:
-            self._store.ensure_rollup(job.meter, self.position)
+            self._store.plan_rollups([job.meter], self.position)
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             job.answer.give(error)
         else:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.metering.windows import Window
-from streamgauge.server.store import events, rollups, usage
+from streamgauge.server.store import events, usage
 from streamgauge.server.store.engine import Engine
+from streamgauge.server.store.rollup_source import over_rollup, serves
+from streamgauge.server.store.rollups import Rollups
 from streamgauge.server.store.rows import Bucket, StoredEvent, UsageRow, WriterRun
 
 ROW_BITS = 32
@@ -34,7 +36,7 @@ class EventStore:
     def __init__(self, dsn: str, *, query_clients: int = STORE_QUERIES_AT_ONCE) -> None:
         self._engine = Engine(dsn, query_clients=query_clients)
         self._writing = threading.Lock()
-        self._filled = frozenset(rollups.filled(self._engine))
+        self._rollups = Rollups(self._engine, self._writing)
 
     def insert(self, segment: int, ndjson: bytes, rows: int) -> None:
         """Insert the rows of a sealed segment; a segment inserted before changes nothing.
@@ -47,23 +49,34 @@ class EventStore:
         with self._writing:
             self._engine.insert("events", ndjson, f"segment:{segment}")
 
-    def ensure_rollup(self, meter: Meter, cut: int) -> bool:
-        """Make or finish the rollup of ``meter``; return whether its usage is rolled up.
+    def plan_rollups(self, meters: Iterable[Meter], cut: int) -> None:
+        """Roll up from now on what ``meters`` need; ``fill_rollups`` then brings what was before.
 
         Call it only where inserts are made, between them, with everything up to ``cut`` stored and
-        nothing after it. Meters whose minutes do not add up have none.
+        nothing after it.
 
         Raises:
             UnavailableError: The engine refuses; the same call may be made again.
         """
-        if not rollups.can_roll_up(meter):
-            return False
-        view = rollups.view_name(meter)
-        if view not in self._filled:
-            with self._writing:
-                rollups.ensure(self._engine, meter, cut)
-            self._filled |= {view}
-        return True
+        self._rollups.plan(meters, cut)
+
+    def fill_rollups(self) -> None:
+        """Finish the rollups that were planned, chunk by chunk between inserts; may take long.
+
+        Until then, usage is read from events.
+
+        Raises:
+            UnavailableError: The engine refuses; the same call may be made again.
+        """
+        self._rollups.fill()
+
+    def is_rolled_up(self, meter: Meter) -> bool:
+        """Return whether the usage of ``meter`` is read from a rollup."""
+        return self._rollups.find(meter) is not None
+
+    def stop_filling(self) -> None:
+        """Let a running ``fill_rollups`` end soon; after the next start it goes on."""
+        self._rollups.stop()
 
     def events(  # noqa: PLR0913 - The contract has as many filters.
         self,
@@ -152,11 +165,11 @@ class EventStore:
     ) -> list[UsageRow]:
         """Return what ``meter`` says for ``[start, end)``: a row per customer, group and bucket.
 
-        Reads rollups; with ``group_by`` (metadata keys to tell apart) or ``up_to`` (a log
-        position; later events are left out) it reads the events themselves. ``start`` and ``end``
-        are whole UTC minutes; ``within`` leaves only parts of that window; without ``bucket`` time
-        is not cut, and without ``by_customer`` all customers are one row. ``top`` gives so many
-        rows at most, the largest first.
+        Reads rollups; with ``up_to`` (a log position; later events are left out), or where
+        ``group_by`` names a metadata key by which no filter decides, it reads the events
+        themselves. ``start`` and ``end`` are whole UTC minutes; ``within`` leaves only parts of
+        that window; without ``bucket`` time is not cut, and without ``by_customer`` all customers
+        are one row. ``top`` gives so many rows at most, the largest first.
 
         Raises:
             InvalidInputError: A bound is off the minute, or a key is no metadata key.
@@ -175,10 +188,12 @@ class EventStore:
             up_to=up_to,
             top=top,
         )
-        rolled_up = rollups.can_roll_up(meter) and rollups.view_name(meter) in self._filled
-        rolled_up = rolled_up and not group_by and up_to is None
-        source = rollups.source(asked) if rolled_up else usage.over_events(asked)
-        return usage.read(self._engine, asked, source)
+        rollup = self._rollups.find(meter)
+        if (business_id, mode) != (meter.business_id, meter.mode):
+            return []
+        if rollup is not None and serves(rollup, asked):
+            return usage.read(self._engine, asked, over_rollup(rollup, asked))
+        return usage.read(self._engine, asked, usage.over_events(asked))
 
     def close(self) -> None:
         """Let go of the engine's directory."""

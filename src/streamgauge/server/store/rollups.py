@@ -1,131 +1,277 @@
 # ruff: noqa: S608 - Values go through compile.literal; the rest is our own text.
-"""Minute rollups: one view per meter, exact across restarts.
+"""The minutes and days that usage is read from: kept with every insert, filled from the past.
 
-A rollup fixes a cut, a log position: its view takes what is inserted after it, the backfill what
-was stored up to it. The view's comment keeps the cut, so that a process that died in between
-goes on with the same one; every backfilled chunk has a token, so that doing it twice is doing it
-once.
+One view makes minutes of events, for all rollups at once, and one makes days of minutes. A new
+rollup fixes a cut, a log position: the view takes what is inserted after it, the backfill what was
+stored up to it. Definitions are written before the views that follow from them, and views are made
+again from them at every start, so a process may die anywhere. Views keep their names: what the
+engine remembers of a repeated insert goes by them.
 """
 
 from __future__ import annotations
 
-import re
+import threading
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from streamgauge.core.limits import BACKFILL_CHUNK_ROWS
+import msgspec
+
+from streamgauge.core.limits import (
+    BACKFILL_CHUNK_ROWS,
+    ROLLUP_KEY_VALUES_MAX,
+    ROLLUP_SAMPLE_ROWS,
+)
 from streamgauge.server.metering import compile as compiled
-from streamgauge.server.metering.meter import ADDITIVE, Meter
+from streamgauge.server.metering import rollup_sql as sql
+from streamgauge.server.metering.filters import Operator
+from streamgauge.server.metering.meter import Meter
+from streamgauge.server.metering.rollup import Rollup, Shape, needs, scope
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.schema import INSERT_SETTINGS
-from streamgauge.server.store.usage import Source, UsageQuery
 
-_METER_ID: Final = re.compile(r"[A-Za-z0-9_]{1,100}")
+FILLING: Final = 0
+FILLED: Final = 1
+RETIRED: Final = 2
+_VIEWS: Final = ("to_days", "to_minutes")
 
-
-def can_roll_up(meter: Meter) -> bool:
-    """Tell whether minutes of this meter add up to its usage."""
-    return meter.aggregation.type in ADDITIVE and _METER_ID.fullmatch(meter.id) is not None
-
-
-def view_name(meter: Meter) -> str:
-    """Return the name of a meter's view."""
-    assert _METER_ID.fullmatch(meter.id), "can_roll_up was asked before"
-    return f"rollup_{meter.id}"
+Scope = tuple[str, str, str]
 
 
-def filled(engine: Engine) -> set[str]:
-    """Return the views whose backfill is complete."""
-    return {view for (view,) in engine.rows("SELECT view FROM streamgauge.rollups_filled")}
+class Rollups:
+    """All rollups of a store.
 
-
-def ensure(engine: Engine, meter: Meter, cut: int) -> None:
-    """Make the rollup of ``meter``, or finish it; does nothing once it is there.
-
-    Call it only between inserts, with everything up to ``cut`` stored and nothing after it.
+    Args:
+        engine: Where they are.
+        writing: Held by whoever inserts; views change only while it is held.
 
     Raises:
-        UnavailableError: The engine refuses; the same call may be made again.
+        UnavailableError: The engine refuses.
     """
-    view = view_name(meter)
-    if view in filled(engine):
-        return
-    engine.define(
-        f"CREATE MATERIALIZED VIEW IF NOT EXISTS streamgauge.{view} "
-        f"TO streamgauge.usage_minutes AS {_minutes(meter, f'log_position > {cut}')} "
-        f"COMMENT 'cut={cut}'"
+
+    def __init__(self, engine: Engine, writing: threading.Lock) -> None:
+        self._engine = engine
+        self._writing = writing
+        self._one_fill = threading.Lock()
+        self._stopping = threading.Event()
+        self._filled = dict[Scope, Rollup]()
+        self._filling = dict[Scope, Rollup]()
+        self._retired = list[int]()
+        self._newest_id = 0
+        self._load()
+        with writing:
+            self._make_views()
+
+    def find(self, meter: Meter) -> Rollup | None:
+        """Return the rollup that the usage of ``meter`` can be read from, or None."""
+        found = self._filled.get(scope(meter))
+        if found is None:
+            return None
+        return found if found.shape.covers(needs(meter, wide=_wide(found.shape))) else None
+
+    def plan(self, meters: Iterable[Meter], cut: int) -> None:
+        """Make the rollups that ``meters`` lack; what is inserted from now on is in them.
+
+        Call it only where inserts are made, between them, with everything up to ``cut`` stored and
+        nothing after it.
+
+        Raises:
+            UnavailableError: The engine refuses; the same call may be made again.
+        """
+        by_scope = dict[Scope, list[Meter]]()
+        for meter in meters:
+            by_scope.setdefault(scope(meter), []).append(meter)
+        planned = [
+            one
+            for place, own in by_scope.items()
+            if (one := self._planned(place, own, cut)) is not None
+        ]
+        if not planned:
+            return
+        with self._writing:
+            for one in planned:
+                self._note(one, FILLING)
+                self._add(self._filling, one)
+            self._make_views()
+        for one in planned:
+            if not self._has_events(one):
+                self._finish(one)
+
+    def fill(self) -> None:
+        """Bring what was stored before their cuts into the rollups that lack it; may take long.
+
+        Inserts go on between its chunks. A chunk that was filled before changes nothing.
+
+        Raises:
+            UnavailableError: The engine refuses; the same call may be made again.
+        """
+        with self._one_fill:
+            for one in list(self._filling.values()):
+                for month, after, up_to in self._chunks(one):
+                    with self._writing:
+                        if self._stopping.is_set():
+                            return
+                        if self._filling.get(one.scope) is one:
+                            self._backfill(one, month, after, up_to)
+                self._finish(one)
+            while self._retired and not self._stopping.is_set():
+                self._remove_rows(self._retired[-1])
+                self._retired.pop()
+
+    def stop(self) -> None:
+        """Let a running ``fill`` end after its chunk; the next one goes on there."""
+        self._stopping.set()
+
+    def _load(self) -> None:
+        rows = self._engine.rows("SELECT id, state, definition FROM streamgauge.rollups FINAL")
+        for id, state, definition in sorted(rows):
+            self._newest_id = id
+            if state == RETIRED:
+                self._retired.append(id)
+            else:
+                one = msgspec.json.decode(definition, type=Rollup)
+                self._add(self._filled if state == FILLED else self._filling, one)
+
+    def _add(self, to: dict[Scope, Rollup], one: Rollup) -> None:
+        """Put ``one`` in the place of what it covers."""
+        old = to.get(one.scope)
+        to[one.scope] = one
+        self._newest_id = max(self._newest_id, one.id)
+        if old is not None:
+            self._note(old, RETIRED)
+            self._retired.append(old.id)
+
+    def _planned(self, place: Scope, meters: Sequence[Meter], cut: int) -> Rollup | None:
+        newest = self._filling.get(place) or self._filled.get(place)
+        kept = Shape() if newest is None else newest.shape
+        wide = _wide(kept)
+        if newest is not None and all(kept.covers(needs(one, wide=wide)) for one in meters):
+            return None
+        candidates = {key for one in meters for key in needs(one).keys} - set(kept.keys)
+        wide |= self._measured_wide(place, sorted(candidates))
+        shape = kept
+        for one in meters:
+            shape = shape.plus(needs(one, wide=wide))
+        business_id, mode, event_name = place
+        return Rollup(
+            id=self._newest_id + 1,
+            business_id=business_id,
+            mode=mode,
+            event_name=event_name,
+            shape=shape,
+            cut=cut,
+        )
+
+    def _measured_wide(self, place: Scope, keys: Sequence[str]) -> set[str]:
+        """Return the keys that have too many values to be labels."""
+        if not keys:
+            return set()
+        counts = ", ".join(f"uniq({compiled.property_of(key)})" for key in keys)
+        ((*found,),) = self._engine.rows(
+            f"SELECT {counts} FROM (SELECT metadata FROM streamgauge.events "
+            f"WHERE {_of(place)} LIMIT {ROLLUP_SAMPLE_ROWS})"
+        )
+        return {
+            key for key, count in zip(keys, found, strict=True) if count > ROLLUP_KEY_VALUES_MAX
+        }
+
+    def _has_events(self, one: Rollup) -> bool:
+        query = f"SELECT 1 FROM streamgauge.events WHERE {_before(one)} LIMIT 1"
+        return bool(self._engine.rows(query))
+
+    def _finish(self, one: Rollup) -> None:
+        """Read from ``one`` from now on, and let go of what it replaces."""
+        with self._writing:
+            if self._filling.get(one.scope) is not one:
+                return
+            self._note(one, FILLED)
+            del self._filling[one.scope]
+            replaces = one.scope in self._filled
+            self._add(self._filled, one)
+            if replaces:
+                self._make_views()
+
+    def _note(self, one: Rollup, state: int) -> None:
+        definition = compiled.literal(msgspec.json.encode(one).decode())
+        self._engine.define(
+            f"INSERT INTO streamgauge.rollups VALUES ({one.id}, {state}, {definition})"
+        )
+
+    def _remove_rows(self, id: int) -> None:
+        for table in ("minutes", "days"):
+            if self._engine.rows(
+                f"SELECT 1 FROM streamgauge.{table} WHERE rollup_id = {id} LIMIT 1"
+            ):
+                self._engine.define(
+                    f"ALTER TABLE streamgauge.{table} DELETE WHERE rollup_id = {id}"
+                )
+
+    def _make_views(self) -> None:
+        live = sorted((*self._filled.values(), *self._filling.values()), key=lambda one: one.id)
+        for view in _VIEWS:
+            self._engine.define(f"DROP VIEW IF EXISTS streamgauge.{view} SYNC")
+        if not live:
+            return
+        added = ", ".join(
+            f"ADD COLUMN IF NOT EXISTS {column.name} {column.type} CODEC(ZSTD(1))"
+            for column in sql.columns(live)
+        )
+        for table in ("minutes", "days"):
+            self._engine.define(f"ALTER TABLE streamgauge.{table} {added}")
+        for view, query in zip(_VIEWS, (sql.days(live), sql.minutes(live)), strict=True):
+            self._engine.define(
+                f"CREATE MATERIALIZED VIEW streamgauge.{view} "
+                f"TO streamgauge.{view.removeprefix('to_')} AS {query}"
+            )
+
+    def _chunks(self, one: Rollup) -> list[tuple[int, str, str]]:
+        """Return (month, customers after, customers up to); the same until all are filled.
+
+        Rows up to a cut never change, and a chunk lies in one piece in the order of the table.
+        """
+        rows = self._engine.rows(
+            "SELECT month, max(customer_id) FROM (SELECT toYYYYMM(timestamp) AS month, "
+            "customer_id, sum(count()) OVER (PARTITION BY month ORDER BY customer_id) AS place "
+            f"FROM streamgauge.events WHERE {_before(one)} GROUP BY month, customer_id) "
+            f"GROUP BY month, intDiv(place, {BACKFILL_CHUNK_ROWS}) ORDER BY ALL"
+        )
+        found, last = list[tuple[int, str, str]](), (0, "")
+        for month, up_to in rows:
+            found.append((month, last[1] if last[0] == month else "", up_to))
+            last = (month, up_to)
+        return found
+
+    def _backfill(self, one: Rollup, month: int, after: str, up_to: str) -> None:
+        where = (
+            f"{_before(one)} AND toYYYYMM(timestamp) = {month} "
+            f"AND customer_id > {compiled.literal(after)} "
+            f"AND customer_id <= {compiled.literal(up_to)}"
+        )
+        settings = INSERT_SETTINGS | {
+            "insert_deduplication_token": f"fill:{one.id}:{one.cut}:{month}:{up_to}",
+            "insert_select_deduplicate": 1,
+        }
+        clause = ", ".join(f"{name} = {compiled.literal(str(to))}" for name, to in settings.items())
+        names = ", ".join(column.name for column in sql.columns([one]))
+        # The order makes the blocks of a repeat the same ones.
+        self._engine.define(
+            f"INSERT INTO streamgauge.minutes (rollup_id, customer_id, minute, labels, {names}) "
+            f"SETTINGS {clause} {sql.minutes([one], backfill=where)} "
+            "ORDER BY rollup_id, customer_id, minute, labels"
+        )
+
+
+def _wide(shape: Shape) -> set[str]:
+    """Return the keys that were found to have too many values when the shape was made."""
+    equal = {Operator.EQUALS, Operator.NOT_EQUALS}
+    return {one.key for one in shape.conditions if one.operator in equal}
+
+
+def _of(place: Scope) -> str:
+    columns = ("business_id", "mode", "event_name")
+    return " AND ".join(
+        f"{column} = {compiled.literal(text)}" for column, text in zip(columns, place, strict=True)
     )
-    fixed_cut = _cut_of(engine, view)
-    for month, slices in _chunks(engine, meter, fixed_cut):
-        for slice_number in range(slices):
-            _backfill(engine, meter, fixed_cut, month, (slice_number, slices))
-    engine.define(f"INSERT INTO streamgauge.rollups_filled VALUES ('{view}', {fixed_cut})")
 
 
-def _cut_of(engine: Engine, view: str) -> int:
-    query = (
-        "SELECT comment FROM system.tables WHERE database = 'streamgauge' AND name = {view:String}"
-    )
-    ((comment,),) = engine.rows(query, {"view": view})
-    return int(comment.removeprefix("cut="))
-
-
-def _chunks(engine: Engine, meter: Meter, cut: int) -> list[tuple[int, int]]:
-    """Return (month, number of slices); the same for ever, since rows up to a cut never change."""
-    query = (
-        "SELECT toYYYYMM(timestamp) AS month, count() FROM streamgauge.events "
-        f"WHERE {_taken(meter)} AND log_position <= {cut} GROUP BY month ORDER BY month"
-    )
-    return [(month, 1 + rows // BACKFILL_CHUNK_ROWS) for month, rows in engine.rows(query)]
-
-
-def _backfill(engine: Engine, meter: Meter, cut: int, month: int, chunk: tuple[int, int]) -> None:
-    slice_number, slices = chunk
-    where = (
-        f"log_position <= {cut} AND toYYYYMM(timestamp) = {month} "
-        f"AND cityHash64(customer_id) % {slices} = {slice_number}"
-    )
-    token = f"fill:{meter.id}:{cut}:{month}:{slice_number}/{slices}"
-    settings = INSERT_SETTINGS | {
-        "insert_deduplication_token": token,
-        "insert_select_deduplicate": 1,
-    }
-    clause = ", ".join(f"{name} = {compiled.literal(str(to))}" for name, to in settings.items())
-    # The order makes the blocks of a repeat the same ones.
-    engine.define(
-        "INSERT INTO streamgauge.usage_minutes (business_id, mode, meter_id, customer_id, minute, "
-        f"quantity, events, not_counted) SETTINGS {clause} {_minutes(meter, where)} "
-        "ORDER BY business_id, mode, customer_id, minute"
-    )
-
-
-def source(asked: UsageQuery) -> Source:
-    """Return the minutes of a meter as a source of its usage."""
-    return Source(
-        table="streamgauge.usage_minutes",
-        where=(
-            f"business_id = {compiled.literal(asked.business_id)}",
-            f"mode = {compiled.literal(asked.mode)}",
-            f"meter_id = {compiled.literal(asked.meter.id)}",
-        ),
-        time="minute",
-        groups=(),
-        aggregates=compiled.Aggregates("sum(quantity)", "sum(events)", "sum(not_counted)"),
-    )
-
-
-def _minutes(meter: Meter, where: str) -> str:
-    amount, events, not_counted = compiled.over_events(meter)
-    return (
-        f"SELECT business_id, mode, {compiled.literal(meter.id)} AS meter_id, customer_id, "
-        f"toDateTime(toStartOfMinute(timestamp), 'UTC') AS minute, "
-        f"{amount} AS quantity, {events} AS events, {not_counted} AS not_counted "
-        f"FROM streamgauge.events WHERE {_taken(meter)} AND {where} "
-        "GROUP BY business_id, mode, customer_id, minute"
-    )
-
-
-def _taken(meter: Meter) -> str:
-    return (
-        f"business_id = {compiled.literal(meter.business_id)} "
-        f"AND mode = {compiled.literal(meter.mode)} AND {compiled.condition(meter)}"
-    )
+def _before(one: Rollup) -> str:
+    return f"{_of(one.scope)} AND log_position <= {one.cut}"

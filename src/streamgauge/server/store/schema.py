@@ -41,29 +41,30 @@ ORDER BY (business_id, mode, event_name, customer_id, timestamp)
 SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW_EVENTS}, {_DURABLE}
 """
 
-USAGE_MINUTES: Final = f"""
-CREATE TABLE IF NOT EXISTS {DATABASE}.usage_minutes (
-    business_id LowCardinality(String),
-    mode LowCardinality(String),
-    meter_id LowCardinality(String),
-    customer_id String,
-    minute DateTime('UTC'),
-    quantity Decimal(76, 12) CODEC(ZSTD(1)),
-    events UInt64,
-    not_counted UInt64
-) ENGINE = SummingMergeTree((quantity, events, not_counted))
+# The columns that a rollup needs are added when it is made.
+_ROLLUP: Final = f"""(
+    rollup_id UInt32,
+    customer_id String CODEC(ZSTD(1)),
+    minute DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    labels LowCardinality(String),
+    events SimpleAggregateFunction(sum, UInt64) CODEC(ZSTD(1))
+) ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(minute)
-ORDER BY (business_id, mode, meter_id, customer_id, minute)
+ORDER BY (rollup_id, customer_id, minute, labels)
 SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW_ROLLUPS}, {_DURABLE}
 """
 
-ROLLUPS_FILLED: Final = f"""
-CREATE TABLE IF NOT EXISTS {DATABASE}.rollups_filled (view String, cut UInt64)
-ENGINE = ReplacingMergeTree ORDER BY view
+MINUTES: Final = f"CREATE TABLE IF NOT EXISTS {DATABASE}.minutes {_ROLLUP}"
+
+DAYS: Final = f"CREATE TABLE IF NOT EXISTS {DATABASE}.days {_ROLLUP}"
+
+ROLLUPS: Final = f"""
+CREATE TABLE IF NOT EXISTS {DATABASE}.rollups (id UInt32, state UInt8, definition String)
+ENGINE = ReplacingMergeTree(state) ORDER BY id
 SETTINGS {_DURABLE}
 """
 
-TABLES: Final = (EVENTS, USAGE_MINUTES, ROLLUPS_FILLED)
+TABLES: Final = (EVENTS, MINUTES, DAYS, ROLLUPS)
 
 INSERT_SETTINGS: Final[dict[str, str | int]] = {
     "async_insert": 0,

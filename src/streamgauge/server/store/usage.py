@@ -55,15 +55,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where usage is read from, as SQL.
 
     Attributes:
-        table: A table or a subquery with the customer, the time and what the rest reads.
-        where: Conditions besides customer and time.
+        table: A table or a subquery.
+        where: Which of its rows.
         time: The column of time.
-        group: The SQL of a metadata value to group by, by its key.
+        groups: The SQL of the metadata values to group by.
         aggregates: What the meter says.
     """
 
     table: str
-    where: tuple[str, ...]
+    where: str
     time: str
     groups: tuple[str, ...]
     aggregates: compiled.Aggregates
@@ -97,16 +97,18 @@ def check_group_by(group_by: Sequence[str]) -> tuple[str, ...]:
 
 def over_events(asked: UsageQuery) -> Source:
     """Return the events themselves as a source."""
-    where = [compiled.condition(asked.meter)]
-    where += [
+    where = [
         f"business_id = {compiled.literal(asked.business_id)}",
         f"mode = {compiled.literal(asked.mode)}",
+        compiled.condition(asked.meter),
+        within(asked.windows, "timestamp"),
+        *customer(asked),
     ]
     if asked.up_to is not None:
         where.append(f"log_position <= {asked.up_to}")
     return Source(
         table="streamgauge.events",
-        where=tuple(where),
+        where=" AND ".join(where),
         time="timestamp",
         groups=tuple(compiled.property_of(key) for key in asked.group_by),
         aggregates=compiled.over_events(asked.meter),
@@ -129,9 +131,6 @@ def read(engine: Engine, asked: UsageQuery, source: Source) -> list[UsageRow]:
     }
     selected = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
     keys = ", ".join(["customer", *groups, "bucket"])
-    where = [*source.where, _within(asked.windows, source.time)]
-    if asked.customer_id is not None:
-        where.append(f"customer_id = {compiled.literal(asked.customer_id)}")
     amount, events, not_counted = source.aggregates
     order, limit = keys, ""
     if asked.top is not None:
@@ -143,13 +142,21 @@ def read(engine: Engine, asked: UsageQuery, source: Source) -> list[UsageRow]:
     query = (
         f"SELECT * EXCEPT (quantity), toString(quantity) FROM ("  # noqa: S608 - see compiled.literal
         f"SELECT {selected}, {amount} AS quantity, {events} AS counted, {not_counted} AS skipped "
-        f"FROM {source.table} WHERE {' AND '.join(where)} GROUP BY {keys} HAVING counted + skipped "
-        f"> 0) ORDER BY {order} {limit}"
+        f"FROM {source.table} WHERE {source.where} GROUP BY {keys} HAVING counted + skipped > 0) "
+        f"ORDER BY {order} {limit}"
     )
     return [_row(asked, row) for row in engine.rows(query)]
 
 
-def _within(windows: Sequence[Window], column: str) -> str:
+def customer(asked: UsageQuery) -> list[str]:
+    """Return the condition on customers, if there is one."""
+    if asked.customer_id is None:
+        return []
+    return [f"customer_id = {compiled.literal(asked.customer_id)}"]
+
+
+def within(windows: Sequence[Window], column: str) -> str:
+    """Return the condition on a column of time."""
     spans = [
         f"({column} >= {_instant(window.start)} AND {column} < {_instant(window.end)})"
         for window in windows
