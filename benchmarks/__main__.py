@@ -7,7 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("session_add", "asgi_chunk", "open_sessions", "track_call", "known_ids", "http_to_rollup")
+NAMES = (
+    "session_add",
+    "asgi_chunk",
+    "open_sessions",
+    "track_call",
+    "known_ids",
+    "http_to_rollup",
+    "rollup_cost",
+)
 
 
 def main() -> int:

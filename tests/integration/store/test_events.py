@@ -88,7 +88,10 @@ def test_all_ids_come_back_as_runs_and_foreign_ids(shelf: Any) -> None:
         first=runs[0].first,
         last=runs[0].last,
     )
-    assert sorted(shelf.store.foreign_ids()) == sorted(("bus_1", "test_mode", id) for id in odd)
+    (found,) = shelf.store.foreign_ids()
+    assert {place: sorted(ids) for place, ids in found.items()} == {
+        ("bus_1", "test_mode"): sorted(odd)
+    }
 
 
 def test_the_newest_segment_and_the_window_are_told(shelf: Any) -> None:

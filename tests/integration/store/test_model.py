@@ -12,7 +12,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.integration.store.conftest import Shelf
 
 from streamgauge.core.clock import iso
 from streamgauge.core.events import UsageEvent
@@ -21,6 +20,7 @@ from streamgauge.server.metering import model
 from streamgauge.server.metering.filters import ORDERINGS, Condition, Conjunction, Filter, Operator
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
 from streamgauge.server.store import Bucket
+from tests.integration.store.conftest import Shelf
 
 START = datetime(2026, 2, 27, tzinfo=UTC)
 END = START + timedelta(days=4)
