@@ -195,6 +195,7 @@ def test_every_metric_of_the_server_is_documented_and_no_other() -> None:
         damage=[],
         counts=Counter(),
         refused=Counter({"TOO_LARGE": 1}),
+        set_aside=0,
         inserted_rows=0,
         queued_bytes=0,
         lag_s=0.0,

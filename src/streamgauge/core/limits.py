@@ -60,6 +60,8 @@ KNOWN_IDS_RECENT_MAX: Final = 262_144
 # Log whose ids no snapshot has yet, read again at a start: seconds of a full load, and files.
 UNCOVERED_BYTES_MAX: Final = 64 * 1024 * 1024
 UNCOVERED_SEGMENTS_MAX: Final = 256
+# Inserts of a segment's parts that the engine may refuse; then the rest is set aside whole.
+SEGMENT_REFUSALS_MAX: Final = 2_000
 # Rows of one backfilled chunk: one block, a second of work, a hundred megabytes.
 BACKFILL_CHUNK_ROWS: Final = 500_000
 # Values of a metadata key that a rollup keeps apart; one with more is kept as yes and no.

@@ -49,6 +49,7 @@ from streamgauge.server.catalog import Catalog
 from streamgauge.server.config import Config
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
+from streamgauge.server.ingest.quarantine import Quarantine
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.pages.routes import routes as page_routes
@@ -62,6 +63,7 @@ CATALOG: Final = "catalog.sqlite"
 ENGINE: Final = "engine"
 LOG: Final = "log"
 IDS: Final = "ids"
+QUARANTINE: Final = "quarantine"
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *events.OPERATIONS,
@@ -152,7 +154,8 @@ class Opened:
                 _log.error(
                     "the known ids are damaged and are read again from the store: %s", damage
                 )
-            pipeline = Pipeline(log, store, keeper, clock=clock)
+            quarantine = Quarantine(directory.child(QUARANTINE, create=True))
+            pipeline = Pipeline(log, store, keeper, quarantine, clock=clock)
             replayed = pipeline.recover(catalog.meters.list())
             if strangers := pipeline.businesses() - {catalog.business_id}:
                 raise ConfigurationError(

@@ -56,7 +56,8 @@ class PipelineCollector(Collector):
             ("ingest_log_bytes", "Size of the ingest log.", state.log_bytes),
             ("known_id_runs", "Intervals of spool event ids remembered.", state.known_runs),
             ("known_ids_foreign", "Other event ids remembered.", state.known_foreign),
-            ("log_damage", "Damaged places found in the log at start.", len(state.damage)),
+            ("log_damage", "Damaged places found in log, ids or store.", len(state.damage)),
+            ("set_aside_events", "Events that the store will never take.", state.set_aside),
             ("ready", "1 while events are accepted and stored.", int(not state.trouble)),
         ):
             yield GaugeMetricFamily(f"streamgauge_{name}", text, value=value)

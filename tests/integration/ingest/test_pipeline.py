@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -14,14 +15,17 @@ from streamgauge.core.backoff import Backoff
 from streamgauge.core.errors import ConfigurationError, UnavailableError
 from streamgauge.core.limits import RETAINED_SEGMENTS_MAX
 from streamgauge.core.memory import MemoryDirectory
-from streamgauge.server.ingest import writer
+from streamgauge.server.ingest import inserter
 from streamgauge.server.ingest.decode import Scope
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
+from streamgauge.server.ingest.quarantine import Quarantine
+from streamgauge.server.ingest.rows import Row, encode
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
 from streamgauge.server.store import EventStore
 
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SCOPE = Scope("bus_1", "test_mode")
 METER = Meter(
     id="mtr_1",
@@ -40,14 +44,17 @@ class Reluctant(EventStore):
     """A store that can be told to refuse inserts."""
 
     refuses = False
+    dies_after = 0
     tries = 0
     window = None
 
-    def insert(self, segment: int, ndjson: bytes, rows: int) -> None:
+    def insert(self, segment: int, ndjson: bytes, rows: int, *, part: str = "") -> None:
         self.tries += 1
         if self.refuses:
             raise UnavailableError("the engine refuses")
-        super().insert(segment, ndjson, rows)
+        super().insert(segment, ndjson, rows, part=part)
+        if self.dies_after == self.tries:
+            raise RuntimeError("killed here")
 
     def deduplication_window(self) -> int:
         return self.window or super().deduplication_window()
@@ -64,7 +71,8 @@ class Plant:
     def open(self) -> None:
         self.log = Wal(self.directory)
         self.keeper = Keeper(self.directory.child("ids", create=True))
-        self.pipeline = Pipeline(self.log, self.store, self.keeper)
+        quarantine = Quarantine(self.directory.child("quarantine", create=True))
+        self.pipeline = Pipeline(self.log, self.store, self.keeper, quarantine)
         self.pipeline._writer._backoff = Backoff(0.001, 0.001)
 
     def run(self, story: Callable[[], Awaitable[None]], *meters: Meter) -> None:
@@ -173,7 +181,7 @@ def test_known_ids_come_back_from_the_store_at_a_start(plant: Any) -> None:
 def test_segments_are_kept_for_a_margin_and_then_removed(
     plant: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "RETAINED_SEGMENTS_MAX", 3)
+    monkeypatch.setattr(inserter, "RETAINED_SEGMENTS_MAX", 3)
 
     async def story() -> None:
         for number in range(7):
@@ -191,7 +199,7 @@ def test_segments_are_kept_for_a_margin_and_then_removed(
 def test_a_store_that_lost_what_the_log_no_longer_has_is_refused(
     plant: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(writer, "RETAINED_SEGMENTS_MAX", 1)
+    monkeypatch.setattr(inserter, "RETAINED_SEGMENTS_MAX", 1)
 
     async def story() -> None:
         for id in ("a", "b", "c"):
@@ -235,6 +243,73 @@ def test_a_log_of_another_store_is_refused(plant: Any) -> None:
     plant.directory = MemoryDirectory()
     with pytest.raises(ConfigurationError, match="its directory was emptied or is another one"):
         plant.run(_nothing)
+
+
+def poisoned(plant: Any, *bad: int) -> list[str]:
+    """Put a segment into the log in which the engine takes every row but these."""
+    ids = [f"row{number}" for number in range(20)]
+    rows = [Row(*SCOPE, "stream", "c", NOW, id, {"bytes": "1"}, NOW) for id in ids]
+    lines = encode(rows).splitlines()
+    for number in bad:
+        lines[number] = lines[number].replace(b'"2026-', b'"never ')
+    log = Wal(plant.directory)
+    log.append(b"\n".join(lines) + b"\n")
+    log.sync()
+    log.seal()
+    log.close()
+    return ids
+
+
+def test_rows_that_the_engine_never_takes_are_set_aside_and_block_nothing(plant: Any) -> None:
+    ids = poisoned(plant, 3, 17)
+
+    async def story() -> None:
+        await plant.send("after")
+        await plant.pipeline.caught_up()
+        assert plant.usage() == plant.usage(up_to=2**63) == 19
+        assert await plant.send(*ids) == [False] * 20, "also what is set aside is known"
+        state = plant.pipeline.state()
+        assert (state.set_aside, state.trouble, state.damage) == (2, [], [])
+
+    plant.run(story, METER)
+    plant.run(story, METER)
+    kept = plant.directory.child("quarantine").files
+    assert sorted(kept) == ["parts-1", "rows-1-17.ndjson", "rows-1-3.ndjson"]
+    head, row = bytes(kept["rows-1-3.ndjson"].data).splitlines()
+    assert json.loads(head)["rows"] == 1
+    assert "Cannot read DateTime" in json.loads(head)["reason"]
+    assert b'"event_id":"row3"' in row
+
+
+@pytest.mark.parametrize("dies_after", range(1, 8))
+def test_a_death_while_rows_are_sorted_out_doubles_and_loses_none(
+    plant: Any, dies_after: int
+) -> None:
+    poisoned(plant, 5)
+    plant.store.tries, plant.store.dies_after = 0, dies_after
+    with contextlib.suppress(RuntimeError):
+        plant.run(_nothing, METER)
+    plant.store.dies_after = 0
+    plant.run(_nothing, METER)
+    assert plant.usage() == plant.usage(up_to=2**63) == 19
+
+
+def test_a_segment_that_the_store_does_not_give_back_stays_in_the_log(
+    plant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inserter, "RETAINED_SEGMENTS_MAX", 1)
+
+    async def first() -> None:
+        for id in ("a", "b", "c", "d"):
+            await plant.send(id)
+            await plant.pipeline.caught_up()
+
+    plant.run(first, METER)
+    plant.store._engine.define("DELETE FROM streamgauge.events WHERE event_id = 'b'")
+    plant.run(_nothing, METER)
+    assert plant.log.sealed() == [2, 3, 4]
+    (text,) = plant.pipeline.state().damage
+    assert text == "segment 2 has 1 events, and the store holds 0 of it"
 
 
 async def _nothing() -> None:

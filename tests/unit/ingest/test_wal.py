@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamgauge.core.errors import CorruptError
-from streamgauge.server.ingest.rows import number
+from streamgauge.server.ingest.rows import numbered
 from streamgauge.server.ingest.wal import Wal
 
 
@@ -81,11 +81,11 @@ def test_numbering_goes_on_after_everything_was_removed(directory: Any) -> None:
 
 
 def test_rows_are_numbered_across_the_records_of_a_segment() -> None:
-    lines, count = number([b'{"a":1}\n{"a":2}\n', b'{"a":3}\n'], 40)
-    assert count == 3
-    assert lines == (
-        b'{"log_position":40,"a":1}\n{"log_position":41,"a":2}\n{"log_position":42,"a":3}'
-    )
+    assert numbered([b'{"a":1}\n{"a":2}\n', b'{"a":3}\n'], 40) == [
+        b'{"log_position":40,"a":1}',
+        b'{"log_position":41,"a":2}',
+        b'{"log_position":42,"a":3}',
+    ]
 
 
 def test_a_segment_that_never_got_its_head_is_not_waited_for(directory: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from datetime import datetime
 
@@ -10,10 +11,13 @@ import msgspec
 from streamgauge.core.clock import Clock, SystemClock, utc
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.limits import CAUGHT_UP_WAIT_S, RETAINED_SEGMENTS_MAX
+from streamgauge.server.ingest import rows
 from streamgauge.server.ingest.accept import Accepted, Acceptor
 from streamgauge.server.ingest.decode import Scope, decode
+from streamgauge.server.ingest.inserter import Inserter
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.log import IngestLog
+from streamgauge.server.ingest.quarantine import Quarantine
 from streamgauge.server.ingest.writer import Writer
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.store import EventStore
@@ -25,9 +29,10 @@ class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         trouble: What does not work now; empty when all does.
-        damage: What was found broken in the log at the start, and set aside.
+        damage: What was found broken in log, ids or store.
         counts: Events ``stored`` and ``duplicate`` since the start.
         refused: Refused requests since the start, by error code.
+        set_aside: Events that the store will never take, in quarantine.
         inserted_rows: Rows inserted since the start.
         queued_bytes: Accepted, not on disk yet, so not answered yet.
         lag_s: How long the oldest event on disk waits for the store.
@@ -40,6 +45,7 @@ class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
     damage: list[str]
     counts: Counter[str]
     refused: Counter[str]
+    set_aside: int
     inserted_rows: int
     queued_bytes: int
     lag_s: float
@@ -55,17 +61,26 @@ class Pipeline:
         log: The ingest log.
         store: Where events end.
         keeper: Keeps the ids of all events.
+        quarantine: Keeps events that the store will never take.
         clock: Where time comes from.
     """
 
     def __init__(
-        self, log: IngestLog, store: EventStore, keeper: Keeper, *, clock: Clock | None = None
+        self,
+        log: IngestLog,
+        store: EventStore,
+        keeper: Keeper,
+        quarantine: Quarantine,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self._log = log
         self._store = store
         self._clock = clock or SystemClock()
         self._keeper = keeper
-        self._writer = Writer(log, store, covered=lambda: keeper.covered, clock=self._clock)
+        self._quarantine = quarantine
+        self._inserter = Inserter(log, store, quarantine, lambda: keeper.covered)
+        self._writer = Writer(log, store, self._inserter, clock=self._clock)
         self._acceptor = Acceptor(log, keeper, committed=self._writer.wake)
         self.refused: Counter[str] = Counter()
 
@@ -79,11 +94,11 @@ class Pipeline:
             UnavailableError: The store refuses.
         """
         self._check_log_fits_store()
-        rows = self._writer.recover()
+        replayed = self._inserter.recover()
         self._writer.ensure_rollups(meters)
         self._recover_known()
-        self._writer.trim()
-        return rows
+        self._inserter.trim()
+        return replayed
 
     def _recover_known(self) -> None:
         """Add the ids behind the snapshot; the store has every segment by now."""
@@ -91,7 +106,8 @@ class Pipeline:
         after = log_position(self._keeper.covered + 1, 0) - 1
         for run in self._store.writer_runs(after=after):
             known.add_run(Scope(run.business_id, run.mode), run.writer_id, run.first, run.last)
-        for block in self._store.foreign_ids(after=after):
+        set_aside = rows.ids(self._quarantine.lines())
+        for block in itertools.chain([set_aside], self._store.foreign_ids(after=after)):
             for scope, event_ids in block.items():
                 known.add_missing(known.keys(Scope(*scope), event_ids))
                 self._keeper.spill()
@@ -151,10 +167,11 @@ class Pipeline:
         trouble = (self._acceptor.trouble, self._writer.trouble, self._keeper.trouble)
         return PipelineState(
             trouble=[text for text in trouble if text is not None],
-            damage=[*self._log.damage(), *self._keeper.damage],
+            damage=[*self._log.damage(), *self._keeper.damage, *self._inserter.damage],
+            set_aside=sum(each.rows for each in self._quarantine.held()),
             counts=self._acceptor.counts,
             refused=self.refused,
-            inserted_rows=self._writer.rows,
+            inserted_rows=self._inserter.rows,
             queued_bytes=self._acceptor.queued_bytes,
             lag_s=self._writer.lag_s,
             log_bytes=self._log.size_bytes(),

@@ -30,16 +30,36 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     received_at: datetime
 
 
+class _Id(msgspec.Struct, frozen=True):
+    business_id: str
+    mode: str
+    event_id: str
+
+
+_ID: Final = msgspec.json.Decoder(_Id)
+
+
 def encode(rows: Sequence[Row]) -> bytes:
     """Return ``rows`` as one record of the log."""
     return _LINES(rows)
 
 
-def number(records: Iterable[bytes], first_position: int) -> tuple[bytes, int]:
-    """Return all lines of ``records`` with their log positions, and how many there are."""
+def numbered(records: Iterable[bytes], first_position: int) -> list[bytes]:
+    """Return all lines of ``records`` with their log positions."""
     lines = [line for record in records for line in record.splitlines()]
-    numbered = [
+    return [
         b'{"log_position":%d,%b' % (place, line[1:])
         for place, line in enumerate(lines, first_position)
     ]
-    return b"\n".join(numbered), len(lines)
+
+
+def ids(lines: Iterable[bytes]) -> dict[tuple[str, str], list[str]]:
+    """Return the event ids of lines by (business, mode), without lines that have none."""
+    by_scope: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        try:
+            row = _ID.decode(line)
+        except msgspec.DecodeError:
+            continue
+        by_scope.setdefault((row.business_id, row.mode), []).append(row.event_id)
+    return by_scope

@@ -11,14 +11,12 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
 
 from streamgauge.core.backoff import Backoff
 from streamgauge.core.clock import NS_PER_S, Clock, SystemClock
 from streamgauge.core.errors import UnavailableError
-from streamgauge.core.limits import RETAINED_BYTES_MAX, RETAINED_SEGMENTS_MAX
+from streamgauge.server.ingest.inserter import Inserter
 from streamgauge.server.ingest.log import IngestLog
-from streamgauge.server.ingest.rows import number
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.store.event_store import ROW_BITS, EventStore, log_position
 
@@ -32,7 +30,7 @@ class Writer:
     Args:
         log: What to insert.
         store: Where to.
-        covered: Returns the last segment that nobody else needs.
+        inserter: How segments get there.
         clock: For the interval between small segments and for the lag.
         backoff: How long to wait after a failed insert.
     """
@@ -41,53 +39,36 @@ class Writer:
         self,
         log: IngestLog,
         store: EventStore,
+        inserter: Inserter,
         *,
-        covered: Callable[[], int],
         clock: Clock | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self._log = log
         self._store = store
-        self._covered = covered
+        self._inserter = inserter
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff(0.2, 15.0)
         self._changed = threading.Condition()
-        self._retained: deque[tuple[int, int]] = deque()
         self._jobs: deque[_Job] = deque()
         self._waiting: list[tuple[int, _Answer]] = []
         self._hurried = False
         self._stopping = False
-        self._inserted = 0
         self._active_since_ns: int | None = None
         self._sealed_since_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name="streamgauge-writer", daemon=True)
-        self.rows = 0
         self.trouble: str | None = None
 
     @property
     def position(self) -> int:
         """Return the log position up to which everything is in the store."""
-        return log_position(self._inserted, (1 << ROW_BITS) - 1)
+        return log_position(self._inserter.inserted, (1 << ROW_BITS) - 1)
 
     @property
     def lag_s(self) -> float:
         """Return how long the oldest row that is on disk waits for the store, in seconds."""
         since = self._sealed_since_ns or self._active_since_ns
         return 0.0 if since is None else (self._clock.monotonic_ns() - since) / NS_PER_S
-
-    def recover(self) -> int:
-        """Insert every segment of the log again and return how many rows they hold.
-
-        Call it before ``start``. What the store already has is not inserted twice.
-
-        Raises:
-            UnavailableError: The store refuses.
-        """
-        rows = 0
-        self._inserted = self._log.mark()
-        for segment in self._log.sealed():
-            rows += self._insert(segment)
-        return rows
 
     def start(self) -> None:
         """Start the thread."""
@@ -107,7 +88,7 @@ class Writer:
             UnavailableError: It is not within ``timeout_s``; asking again makes sense.
         """
         target = self._log.newest()
-        if self._inserted >= target:
+        if self._inserter.inserted >= target:
             return
         answer = _Answer()
         with self._changed:
@@ -143,18 +124,6 @@ class Writer:
         """
         self._store.plan_rollups(meters, self.position)
 
-    def trim(self) -> None:
-        """Remove segments that nobody needs; keep the last, in case the store lost any.
-
-        Called by this thread, or before ``start``.
-        """
-        covered = self._covered()
-        while (
-            len(self._retained) > RETAINED_SEGMENTS_MAX
-            or sum(size for _, size in self._retained) > RETAINED_BYTES_MAX
-        ) and self._retained[0][0] <= min(covered, self._retained[-1][0] - 1):
-            self._log.remove(self._retained.popleft()[0])
-
     def stop(self, timeout_s: float) -> bool:
         """Stop after the running insert and return whether it ended in time."""
         with self._changed:
@@ -183,19 +152,19 @@ class Writer:
         """Wait for work; return False when it is time to stop."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping or self._jobs or self._inserted < self._log.newest()
+                lambda: self._stopping or self._jobs or self._inserter.inserted < self._log.newest()
             )
             return not self._stopping
 
     def _work(self) -> None:
         while self._jobs:
             self._do(self._jobs.popleft())
-        waiting = [segment for segment in self._log.sealed() if segment > self._inserted]
+        waiting = [segment for segment in self._log.sealed() if segment > self._inserter.inserted]
         if waiting:
-            self._insert(waiting[0])
+            self._inserter.insert(waiting[0])
             self._answer()
-            self.trim()
-        elif self._inserted < self._log.newest():
+            self._inserter.trim()
+        elif self._inserter.inserted < self._log.newest():
             self._pause(INTERVAL_S)
             self._seal()
 
@@ -210,22 +179,14 @@ class Writer:
         with self._changed:
             self._changed.wait_for(lambda: self._stopping or self._hurried, seconds)
 
-    def _insert(self, segment: int) -> int:
-        ndjson, rows = number(self._log.read(segment), log_position(segment, 0))
-        self._store.insert(segment, ndjson, rows)
-        if segment > self._inserted:
-            self._log.set_mark(segment)
-            self._inserted = segment
-            self.rows += rows
-        self._retained.append((segment, len(ndjson)))
-        return rows
-
     def _answer(self) -> None:
         with self._changed:
-            ready = [answer for target, answer in self._waiting if target <= self._inserted]
-            self._waiting = [pair for pair in self._waiting if pair[0] > self._inserted]
+            ready = [
+                answer for target, answer in self._waiting if target <= self._inserter.inserted
+            ]
+            self._waiting = [pair for pair in self._waiting if pair[0] > self._inserter.inserted]
             self._sealed_since_ns = None
-            if self._inserted >= self._log.newest():
+            if self._inserter.inserted >= self._log.newest():
                 self._active_since_ns = None
         for answer in ready:
             answer.give(None)

@@ -5,7 +5,8 @@ events and exact sums. Sums are ``Decimal(76, 12)``; a float never touches a qua
 has the engine open. Every row and every rollup is keyed by business and mode first.
 """
 
+from streamgauge.server.store.engine import RowsRefusedError
 from streamgauge.server.store.event_store import EventStore
 from streamgauge.server.store.rows import Bucket, StoredEvent, UsageRow, WriterRun
 
-__all__ = ["Bucket", "EventStore", "StoredEvent", "UsageRow", "WriterRun"]
+__all__ = ["Bucket", "EventStore", "RowsRefusedError", "StoredEvent", "UsageRow", "WriterRun"]

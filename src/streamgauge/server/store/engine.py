@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import queue
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -13,6 +14,24 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from streamgauge.core.errors import UnavailableError
 from streamgauge.server.store import schema
+
+# Its codes for a value that does not fit a column: the same rows will never be taken.
+_ROWS_AT_FAULT: Final = frozenset(
+    {6, 25, 26, 27, 28, 33, 38, 41, 53, 69, 70, 72, 117, 131, 153, 190, 321, 349, 407, 467}
+)
+_CODE: Final = re.compile(r"Code: ([0-9]+)")
+
+
+class RowsRefusedError(UnavailableError):
+    """Some of the rows of an insert will never be taken.
+
+    Attributes:
+        engine_code: The engine's number for why.
+    """
+
+    def __init__(self, message: str, engine_code: int) -> None:
+        super().__init__(message)
+        self.engine_code = engine_code
 
 
 class Engine:
@@ -44,6 +63,7 @@ class Engine:
         """Insert rows given as JSON lines; a token that was inserted before changes nothing.
 
         Raises:
+            RowsRefusedError: Rows are at fault.
             UnavailableError: The engine refuses; the same call may be made again.
         """
         settings = schema.INSERT_SETTINGS | {"insert_deduplication_token": token}
@@ -114,4 +134,9 @@ def _errors(what: str) -> Iterator[None]:
     try:
         yield
     except (ClickHouseError, OSError) as error:
+        code = _CODE.search(str(error))
+        if code and int(code[1]) in _ROWS_AT_FAULT and what == "insert":
+            raise RowsRefusedError(
+                f"the event engine refused rows: {error}", int(code[1])
+            ) from error
         raise UnavailableError(f"the event engine refused a {what}: {error}") from error

@@ -38,16 +38,23 @@ class EventStore:
         self._writing = threading.Lock()
         self._rollups = Rollups(self._engine, self._writing)
 
-    def insert(self, segment: int, ndjson: bytes, rows: int) -> None:
+    def insert(self, segment: int, ndjson: bytes, rows: int, *, part: str = "") -> None:
         """Insert the rows of a sealed segment; a segment inserted before changes nothing.
 
+        Args:
+            segment: Its number.
+            ndjson: Its rows, or some of them.
+            rows: How many they are.
+            part: A name for which rows they are, where they are not all.
+
         Raises:
+            RowsRefusedError: Some rows will never be taken.
             UnavailableError: The engine refuses; the same call may be made again.
         """
         if not rows:
             return
         with self._writing:
-            self._engine.insert("events", ndjson, f"segment:{segment}")
+            self._engine.insert("events", ndjson, f"segment:{segment}{part and ':'}{part}")
 
     def plan_rollups(self, meters: Iterable[Meter], cut: int) -> None:
         """Roll up from now on what ``meters`` need; ``fill_rollups`` then brings what was before.
@@ -136,6 +143,20 @@ class EventStore:
         """Return the newest segment with a stored row, 0 in an empty store."""
         ((newest,),) = self._engine.rows("SELECT max(log_position) FROM streamgauge.events")
         return int(newest) >> ROW_BITS
+
+    def rows_of_segments(self, first: int, last: int | None = None) -> dict[int, int]:
+        """Return how many rows of each segment are stored, from ``first`` up to ``last``."""
+        query = (
+            "SELECT bitShiftRight(log_position, {bits:UInt8}) AS segment, count() "
+            "FROM streamgauge.events WHERE log_position BETWEEN {first:UInt64} AND {last:UInt64} "
+            "GROUP BY segment"
+        )
+        bounds = {
+            "bits": ROW_BITS,
+            "first": log_position(first, 0),
+            "last": 2**64 - 1 if last is None else log_position(last + 1, 0) - 1,
+        }
+        return {int(segment): int(rows) for segment, rows in self._engine.rows(query, bounds)}
 
     def deduplication_window(self) -> int:
         """Return how many inserts the engine remembers, so that a repeat changes nothing."""
