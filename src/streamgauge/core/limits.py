@@ -120,6 +120,8 @@ CLI_ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 
 # The SDK's tally page: some 5,000 slots of 64 bytes with a usual descriptor, made in 0.1 ms.
 TALLY_PAGE_BYTES: Final = 1024 * 1024
+# Pages in memory while the disk takes none: some 300,000 slots, 64 MiB of the host's memory.
+TALLY_MEMORY_PAGES_MAX: Final = 64
 # Of one call: exact in every JSON parser that its event may meet, and far above any chunk.
 QUANTITY_BYTES_MAX: Final = 2**53 - 1
 # Groups of customer and metadata with an open window: twice the streams that one process holds.

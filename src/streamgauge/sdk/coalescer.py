@@ -12,14 +12,15 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from streamgauge.core.clock import Clock, window_start_ns
+from streamgauge.core.clock import Clock
 from streamgauge.core.limits import GROUPS_CLOSED_AT_ONCE, OPEN_GROUPS_MAX
 from streamgauge.sdk.groups import Group
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.records import Draft, drafts
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.spool import Spool
-from streamgauge.sdk.tally import Proof, Slot, Tally, nobody
+from streamgauge.sdk.tally import Proof, Slot, Tally, TallyFullError, nobody
+from streamgauge.sdk.windows import Windows
 
 
 class Bucket:
@@ -80,7 +81,7 @@ class Coalescer:
         self._tally = tally
         self._spool = spool
         self._clock = clock
-        self._window_s = window_s
+        self._windows = Windows(clock, window_s)
         self._notices = notices
         self._lock = threading.RLock()
         self._tick_lock = threading.RLock()
@@ -97,23 +98,21 @@ class Coalescer:
         with self._lock:
             if session.add_here(n):
                 return
-            if self.closed:
-                self._turn_away(session.group, n)
+            goes_on = session.total > 0
+            slot = self._slot_or_refuse(session.group, session.descriptor, n, goes_on=goes_on)
+            if slot is None:
                 session.count_late(n)
                 return
-            slot = self._slot(session.group, session.descriptor, goes_on=session.total > 0)
             slot.holder = weakref.ref(session)
             session.attach(slot, n)
 
     def add(self, group: Group, n: int) -> None:
         """Count ``n`` bytes of a plain call."""
         with self._lock:
-            if self.closed:
-                self._turn_away(group, n)
-                return
-            slot = self._slot(group, group.descriptor(), goes_on=False)
-            slot.cell[0] += n
-            slot.idle.append(slot)
+            slot = self._slot_or_refuse(group, group.descriptor(), n, goes_on=False)
+            if slot is not None:
+                slot.cell[0] += n
+                slot.idle.append(slot)
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot that its session has let go; from any thread, without waiting."""
@@ -124,32 +123,15 @@ class Coalescer:
 
         Raises:
             OSError: The disk refuses; what is not in events stays as it was and the next call
-                tries again.
+                tries again, until then windows do not end.
         """
         with self._tick_lock:
-            self._close_windows()
-            trouble: OSError | None = None
-            drafted = [*self._closing]
-            if cut_open:
-                with self._lock:
-                    drafted += self._open.values()
-            _refresh(drafted)
             try:
-                self._spool.write_backlog()
-                for bucket in drafted:
-                    self._spool_bucket(bucket)
-            except OSError as error:
-                # What was written before it goes on its way.
-                trouble = error
-            until = self._spool.sync()
-            for bucket in self._unsynced:
-                for slot in bucket.slots:
-                    slot.advance()
-            self._unsynced.clear()
-            self._spool.release(until)
-            self._retire()
-            if trouble is not None:
-                raise trouble
+                self._make_events(cut_open=cut_open)
+            except OSError:
+                self._windows.are_wide = True
+                raise
+            self._windows.are_wide = False
 
     def on_the_way(self) -> bool:
         """Return whether bytes of streams that have ended may still arrive; asks once more."""
@@ -194,10 +176,48 @@ class Coalescer:
                 if holder is not None:
                     holder.forget()
 
+    def _make_events(self, *, cut_open: bool) -> None:
+        self._close_windows()
+        trouble: OSError | None = None
+        drafted = [*self._closing]
+        if cut_open:
+            with self._lock:
+                drafted += self._open.values()
+        _refresh(drafted)
+        try:
+            self._spool.write_backlog()
+            for bucket in drafted:
+                self._spool_bucket(bucket)
+        except OSError as error:
+            # What was written before it goes on its way.
+            trouble = error
+        until = self._spool.sync()
+        for bucket in self._unsynced:
+            for slot in bucket.slots:
+                slot.advance()
+        self._unsynced.clear()
+        self._spool.release(until)
+        self._retire()
+        if trouble is not None:
+            raise trouble
+
+    def _slot_or_refuse(
+        self, group: Group, descriptor: bytes, n: int, *, goes_on: bool
+    ) -> Slot | None:
+        reason = "closed"
+        if not self.closed:
+            try:
+                return self._slot(group, descriptor, goes_on=goes_on)
+            except TallyFullError:
+                reason = "no room for another group"
+        self._spool.turn_away(n, reason)
+        self._notices.tell("refused", f"{n} bytes were added and are not billed: {reason}")
+        return None
+
     def _slot(self, group: Group, descriptor: bytes, *, goes_on: bool) -> Slot:
         self._take_back()
         now_ns = self._clock.time_ns()
-        start_ns = window_start_ns(now_ns, self._window_s)
+        start_ns = self._windows.start_ns()
         whole = group.of_layer("")
         key = (start_ns, descriptor if whole is group else whole.descriptor())
         bucket = self._open.get(key)
@@ -215,11 +235,6 @@ class Coalescer:
         bucket.slots.append(slot)
         return slot
 
-    def _turn_away(self, group: Group, n: int) -> None:
-        draft = Draft(group=group, timestamp_ns=self._clock.time_ns(), quantity=n)
-        self._spool.accept(draft)
-        self._notices.tell("closed", f"{n} bytes were added after the end and are not billed")
-
     def _take_back(self) -> None:
         while self._given_back:
             slot = self._given_back.popleft()
@@ -228,8 +243,8 @@ class Coalescer:
                 slot.idle.append(slot)
 
     def _close_windows(self) -> None:
-        start_ns = window_start_ns(self._clock.time_ns(), self._window_s)
         with self._lock:
+            start_ns = self._windows.start_ns()
             self._take_back()
             over = [key for key in self._open if self.closed or key[0] != start_ns]
         for key in over:

@@ -52,7 +52,7 @@ class Engine:
             self.spool.directory,
             entropy=ground.entropy,
             page_bytes=ground.page_bytes,
-            on_trouble=lambda message: notices.tell("tally", message),
+            on_trouble=lambda message: notices.tell("spool", message),
         )
         self.spool.before_trim = self.tally.sync
         self.coalescer = Coalescer(
@@ -85,11 +85,20 @@ class Engine:
             self._cut_at_ns = now_ns
         return made and synced
 
-    def accept(self, draft: Draft) -> None:
-        """Take the event of a plain call."""
-        trouble = self.spool.accept(draft)
+    def accept(self, draft: Draft, *, mergeable: bool = False) -> None:
+        """Take the event of a plain call.
+
+        Args:
+            draft: The event.
+            mergeable: Whether its bytes may be counted in the tally while the spool takes no event.
+        """
+        try:
+            trouble = self.spool.accept(draft, in_memory=not mergeable)
+        except OSError as error:
+            self.coalescer.add(draft.group, draft.quantity or 0)
+            trouble = f"the spool takes no event, its bytes are in the tally: {error}"
         if trouble is not None:
-            self._notices.tell("plain", f"an event was not spooled: {trouble}")
+            self._notices.tell("spool", f"an event was not spooled: {trouble}")
 
     def adopt(self) -> None:
         """Take the role of the deliverer if it is free, and look for what others have."""
@@ -150,6 +159,7 @@ class Engine:
             refused_events=ledger.refused_events,
             restamped_bytes=ledger.restamped_bytes,
             crossed_bytes=ledger.crossed_bytes,
+            turned_away=ledger.turned_away,
             held_bytes=ledger.held_bytes,
             adopted=self.dispatch.adopter.adopted(),
             left_alone=self.dispatch.adopter.left_alone,

@@ -140,7 +140,7 @@ class Ingestion:
         if self._options.coalesce and plain and draft.quantity is not None:
             self._engine().coalescer.add(draft.group, draft.quantity)
         else:
-            self._engine().accept(draft)
+            self._engine().accept(draft, mergeable=plain and draft.quantity is not None)
 
     def session(
         self, *, customer_id: str, metadata: Mapping[str, object] | None = None

@@ -21,6 +21,7 @@ class Ledger(msgspec.Struct, kw_only=True):
         held_bytes: Of the refused, kept aside because they came too late.
         restamped_bytes: Of the acknowledged, taken under a later timestamp than measured.
         crossed_bytes: Of the restamped, taken under another UTC day than measured.
+        turned_away: Of the refused, bytes that never became an event, by reason.
     """
 
     plain_bytes: int = 0
@@ -33,6 +34,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     held_bytes: int = 0
     restamped_bytes: int = 0
     crossed_bytes: int = 0
+    turned_away: dict[str, int] = {}
 
     def enter(self, quantity: int | None) -> None:
         """Note an event that waits for the sink from now on."""
@@ -55,7 +57,12 @@ class Ledger(msgspec.Struct, kw_only=True):
         self.restamped_bytes += after.restamped_bytes - before.restamped_bytes
         self.crossed_bytes += after.crossed_bytes - before.crossed_bytes
 
-    def turn_away(self, quantity: int | None) -> None:
-        """Note an event that never entered."""
+    def turn_away(self, quantity: int | None, reason: str) -> None:
+        """Note an event that never entered, and why, in a few fixed words."""
+        self.plain_bytes += quantity or 0
         self.refused_events += 1
         self.refused_bytes += quantity or 0
+        self.turned_away = {
+            **self.turned_away,
+            reason: self.turned_away.get(reason, 0) + (quantity or 0),
+        }

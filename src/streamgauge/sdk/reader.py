@@ -7,10 +7,14 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from streamgauge.core.errors import CorruptError
 from streamgauge.core.files import Directory, read_all
 from streamgauge.core.frames import Record, scan
+from streamgauge.core.journal import Journal
 from streamgauge.core.segments import HEADER_BYTES, Position, apply_void, name, parse_header
+from streamgauge.sdk.records import SpooledEvent, decode_event
 
 _SEGMENT: Final = re.compile(r"journal-([0-9]{16})\.seg")
 
@@ -40,6 +44,21 @@ def read_records(directory: Directory) -> Iterator[bytes | CorruptError]:
                 yield found.data
             elif not (found.torn and segment == max(limits)):
                 yield CorruptError(name(segment), found.offset, found.reason)
+
+
+def read_events(journal: Journal) -> Iterator[SpooledEvent]:
+    """Yield all events of a spool's journal.
+
+    Raises:
+        CorruptError: A record is whole and not what was written.
+        OSError: A segment cannot be read.
+    """
+    for segment in journal.segments():
+        for position, record in journal.read(segment):
+            try:
+                yield decode_event(record)
+            except msgspec.MsgspecError as error:
+                raise CorruptError(name(segment), position.offset, str(error)) from None
 
 
 def read_between(

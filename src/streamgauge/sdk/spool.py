@@ -8,10 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from streamgauge.core.clock import Clock
-from streamgauge.core.errors import CorruptError
 from streamgauge.core.files import Directory, Lock
 from streamgauge.core.ids import event_id
 from streamgauge.core.journal import Journal, Position
@@ -23,7 +20,8 @@ from streamgauge.core.limits import (
 from streamgauge.sdk.identity import Identity, Settled
 from streamgauge.sdk.ledger import Ledger
 from streamgauge.sdk.outbox import Outbox
-from streamgauge.sdk.records import Draft, SpooledEvent, decode_event, encode_record
+from streamgauge.sdk.reader import read_events
+from streamgauge.sdk.records import Draft, SpooledEvent, encode_record
 from streamgauge.sdk.released import ReleasedMark
 from streamgauge.sdk.reserve import Reserve
 from streamgauge.sinks.base import Verdict
@@ -97,7 +95,7 @@ class Spool:
 
     @property
     def unwritten_bytes(self) -> int | None:
-        """Return the bytes of events that are in memory until the disk takes them; None: none."""
+        """Return the bytes of events that are only in memory until the disk takes them, or None."""
         with self.changed:
             return sum(draft.quantity or 0 for draft in self._backlog) if self._backlog else None
 
@@ -106,27 +104,44 @@ class Spool:
         """Return whether no event waits."""
         return self.ledger.pending_events == 0
 
-    def accept(self, draft: Draft) -> str | None:
+    def accept(self, draft: Draft, *, in_memory: bool = True) -> str | None:
         """Take the event of a plain call; it survives the process when this returns.
+
+        Args:
+            draft: The event.
+            in_memory: Keep it in memory, bounded, while the disk refuses it.
 
         Returns:
             None, or why the event was turned away or is only in memory for now.
+
+        Raises:
+            OSError: The disk refuses it, and it may not be in memory; nothing was changed.
         """
         with self.changed:
-            if self._closed or len(self._backlog) >= SPOOL_BACKLOG_EVENTS_MAX or self._full():
-                self.ledger.plain_bytes += draft.quantity or 0
-                self.ledger.turn_away(draft.quantity)
-                return "it is closed" if self._closed else "its spool is full"
+            full = len(self._backlog) >= SPOOL_BACKLOG_EVENTS_MAX or self._full()
+            if full and not in_memory and not self._closed:
+                raise OSError(errno.ENOSPC, "the spool is full")
+            if self._closed or full:
+                reason = "closed" if self._closed else "the spool is full"
+                self.ledger.turn_away(draft.quantity, reason)
+                return reason
             trouble = None
             try:
                 self.write_backlog()
                 self._write(draft)
             except OSError as error:
+                if not in_memory:
+                    raise
                 self._backlog.append(draft)
                 trouble = f"the spool cannot be written, the event is in memory: {error}"
             self.ledger.plain_bytes += draft.quantity or 0
             self.ledger.enter(draft.quantity)
             return trouble
+
+    def turn_away(self, quantity: int, reason: str) -> None:
+        """Count bytes that become no event, and why."""
+        with self.changed:
+            self.ledger.turn_away(quantity, reason)
 
     def close_for_plain_calls(self) -> None:
         """Turn away every further event of a plain call."""
@@ -165,11 +180,7 @@ class Spool:
         return self.journal.sync()
 
     def publish(self) -> None:
-        """Let another process deliver what is released.
-
-        Raises:
-            OSError: The mark it reads cannot be made.
-        """
+        """Let another process deliver what is released; OSError: its mark cannot be made."""
         self._mark = ReleasedMark(self.directory)
 
     def release(self, until: Position) -> None:
@@ -275,20 +286,12 @@ class Spool:
             self.changed.notify_all()
 
     def _read_journal(self) -> None:
-        for segment in self.journal.segments():
-            for position, record in self.journal.read(segment):
-                try:
-                    event = decode_event(record)
-                except msgspec.MsgspecError as error:
-                    raise CorruptError(f"segment {segment}", position.offset, str(error)) from None
-                self._note(event)
-
-    def _note(self, event: SpooledEvent) -> None:
-        self._number = max(self._number, event.number)
-        self._sequence = max(self._sequence, event.sequence)
-        for source in event.sources:
-            key = (source.page_id, source.slot)
-            self.billed[key] = max(self.billed.get(key, 0), source.end)
-        if event.number > self.delivered:
-            self.ledger.enter(event.quantity)
-            self.oldest_ns = min(self.oldest_ns or event.spooled_at_ns, event.spooled_at_ns)
+        for event in read_events(self.journal):
+            self._number = max(self._number, event.number)
+            self._sequence = max(self._sequence, event.sequence)
+            for source in event.sources:
+                key = (source.page_id, source.slot)
+                self.billed[key] = max(self.billed.get(key, 0), source.end)
+            if event.number > self.delivered:
+                self.ledger.enter(event.quantity)
+                self.oldest_ns = min(self.oldest_ns or event.spooled_at_ns, event.spooled_at_ns)

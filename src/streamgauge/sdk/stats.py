@@ -50,6 +50,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
         crossed_bytes: Of the restamped, taken under another UTC day than measured: where a period
             ends at midnight, they are on the next invoice.
         held_bytes: Of the refused, kept aside because they were too old for the other side.
+        turned_away: Of the refused, bytes that never became an event, by reason: ``closed`` (added
+            after the end), ``the spool is full``, ``no room for another group``.
         adopted: What was taken over from processes that are gone.
         left_alone: Directories beside ours that are not ours to bill, and why.
         oldest_pending_age_s: Age of the oldest event that waits for the sink; None: none waits.
@@ -70,6 +72,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     restamped_bytes: int = 0
     crossed_bytes: int = 0
     held_bytes: int = 0
+    turned_away: dict[str, int] = {}
     adopted: Adopted
     left_alone: tuple[str, ...]
     oldest_pending_age_s: float | None

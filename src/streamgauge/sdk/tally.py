@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from streamgauge.core.errors import StreamgaugeError
 from streamgauge.core.files import Directory
 from streamgauge.core.ids import Entropy
-from streamgauge.core.limits import TALLY_PAGE_BYTES
+from streamgauge.core.limits import TALLY_MEMORY_PAGES_MAX, TALLY_PAGE_BYTES
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.sdk.page import PAGE_ID_BYTES, TallyPage
 from streamgauge.sdk.records import Source, Stretch
@@ -29,6 +30,12 @@ class Proof(Protocol):
     def give_up(self) -> None:
         """Call ``finish`` of its sessions: the process ends, nothing more will be known."""
         ...
+
+
+class TallyFullError(StreamgaugeError):
+    """The disk takes no page, and there are enough in memory."""
+
+    code = "TALLY_FULL"
 
 
 class Holder(Protocol):
@@ -137,7 +144,11 @@ class Tally:
         return not self._in_memory
 
     def open_slot(self, window_start_ns: int, timestamp_ns: int, descriptor: bytes) -> Slot:
-        """Return a new slot; its descriptor and window are in its page before its first byte."""
+        """Return a new slot; its descriptor and window are in its page before its first byte.
+
+        Raises:
+            TallyFullError: There is no room for it, on disk or in memory.
+        """
         with self._lock:
             page = self._current
             if page in self._in_memory and self._disk_untried:
@@ -199,6 +210,8 @@ class Tally:
                 self._disk_untried = False
                 return self._current
             self._disk_untried = False
+            if len(self._in_memory) >= TALLY_MEMORY_PAGES_MAX:
+                raise TallyFullError(f"no page can be made: {error}") from error
             page = TallyPage.create(MemoryDirectory(), page_id, self._page_bytes)
             self._in_memory.add(page)
         self._current = page

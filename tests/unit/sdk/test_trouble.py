@@ -147,7 +147,7 @@ def test_a_plain_call_that_comes_after_the_end_is_turned_away_and_counted(steppe
     draft = Draft(group=host.group(), timestamp_ns=host.clock.time_ns(), quantity=7)
     host.engine.stop_counting()
     host.engine.close()
-    assert host.engine.spool.accept(draft) == "it is closed"
+    assert host.engine.spool.accept(draft) == "closed"
     assert host.stats().refused_bytes == 7
     assert not host.root.names()
     assert_conserved(host.stats())
