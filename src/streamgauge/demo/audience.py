@@ -11,6 +11,8 @@ from streamgauge.demo.media import AUDIO
 from streamgauge.demo.relay import Line
 
 EVENT_NAME: Final = "stream_consumption"
+LAYERS_TOLD: Final = ("http", "tls", "wire")
+"""Layers that the usage events tell beside the payload, which is billed."""
 TELEMETRY: Final = "telemetry"
 # What a listener to the live feed says when it has heard enough.
 STOP: Final = "stop"

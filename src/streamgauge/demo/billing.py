@@ -27,6 +27,9 @@ class _Named(msgspec.Struct):
 
 class _Metadata(msgspec.Struct):
     bytes: int
+    sg_http_bytes: int = 0
+    sg_tls_bytes: int = 0
+    sg_wire_bytes: int = 0
 
 
 class _Event(msgspec.Struct):
@@ -141,6 +144,9 @@ class Billing:
                     event_id=event.event_id,
                     customer_id=event.customer_id,
                     bytes=event.metadata.bytes,
+                    http=event.metadata.sg_http_bytes,
+                    tls=event.metadata.sg_tls_bytes,
+                    wire=event.metadata.sg_wire_bytes,
                 )
                 for event in page.items
             ]

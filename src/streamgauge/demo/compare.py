@@ -19,7 +19,6 @@ class Verdict(StrEnum):
 
     EXACT = "exact"
     HELD = "within what was held"
-    NOT_YET_EXACT = "not yet exact"
     WRONG = "WRONG"
 
 
@@ -52,6 +51,35 @@ class CountedEvent(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     customer_id: str
     bytes: int
+    http: int = 0
+    tls: int = 0
+    wire: int = 0
+
+
+class LayerSums(msgspec.Struct, frozen=True, kw_only=True):
+    """One customer's bytes on every layer, as its usage events tell them.
+
+    Attributes:
+        payload: What is billed.
+        http: With heads and framing.
+        tls: The same here, where nothing is encrypted.
+        wire: IP packets.
+        arrived: Bytes of HTTP that arrived, by the relay's own count; None where a kill left the
+            meter's last word unsaid, so that the layers below payload are too small.
+    """
+
+    payload: int
+    http: int
+    tls: int
+    wire: int
+    arrived: int | None
+
+    @property
+    def agrees(self) -> bool:
+        """Return whether the layers lie above one another, and HTTP is what arrived."""
+        if self.arrived is None:
+            return True
+        return self.payload <= self.http == self.tls <= self.wire and self.http == self.arrived
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,13 +89,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         customer_id: Who.
         does: What the player did.
         received: Payload bytes that arrived, by the relay's own count.
+        unread: Of these, what the player left unread in its kernel when it hung up.
         counted: The sum of the customer's usage events.
         invoiced: The sum of the invoice's lines.
         naive: What adding up ``len(chunk)`` per response would have billed.
         disturbed: Whether the platform died while something was on its way.
+        left_early: Whether the player left before a response was whole.
         held: The responses that were on their way or broken off, each with its limits.
         held_bytes_max: How much more than ``received`` may rightly have been counted.
         charge: The invoice.
+        layers: The bytes on every layer.
         verdict: How the figures stand to each other.
         agrees: False if they contradict each other.
     """
@@ -75,13 +106,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str
     does: str
     received: int
+    unread: int
     counted: int
     invoiced: int
     naive: int
     disturbed: bool
+    left_early: bool
     held: tuple[Held, ...]
     held_bytes_max: int
     charge: Charge
+    layers: LayerSums
     verdict: Verdict
     agrees: bool
 
@@ -115,6 +149,7 @@ class CrashCost(msgspec.Struct, frozen=True, kw_only=True):
         lost_bytes: Seen by the witness, or received by a customer, and in no usage event.
         doubled_bytes: In more than one usage event, or in one and never seen by the witness.
         witnessed_bytes: What the witness saw pass, in both processes.
+        taken_back_bytes: Of these, what never arrived at players who left early.
         billed_bytes: All usage events together.
         events: How many.
         repeated_event_ids: Ids that occur more than once.
@@ -125,6 +160,7 @@ class CrashCost(msgspec.Struct, frozen=True, kw_only=True):
     lost_bytes: int
     doubled_bytes: int
     witnessed_bytes: int
+    taken_back_bytes: int
     billed_bytes: int
     events: int
     repeated_event_ids: int
@@ -154,45 +190,50 @@ def compare(
 ) -> Row:
     """Return the row of one customer."""
     parts = [part for connection in relay.connections for part in held(connection, limits)]
-    counted = sum(event.bytes for event in events if event.customer_id == viewer.customer_id)
+    own = [event for event in events if event.customer_id == viewer.customer_id]
+    counted = sum(event.bytes for event in own)
     disturbed = any(connection.disturbed for connection in relay.connections)
-    hangs_up = viewer.plays is Plays.HANG_UP
-    held_bytes_max = sum(part.bytes_max for part in parts) if disturbed or hangs_up else 0
+    layers = LayerSums(
+        payload=counted,
+        http=sum(event.http for event in own),
+        tls=sum(event.tls for event in own),
+        wire=sum(event.wire for event in own),
+        arrived=None if disturbed else relay.stream_bytes,
+    )
+    held_bytes_max = sum(part.bytes_max for part in parts)
     verdict = judge(
         received=relay.payload,
         counted=counted,
         invoiced=charge.consumed_bytes,
         held_bytes_max=held_bytes_max,
-        hangs_up=hangs_up,
     )
     return Row(
         customer_id=viewer.customer_id,
         does=viewer.does,
         received=relay.payload,
+        unread=relay.unread_bytes,
         counted=counted,
         invoiced=charge.consumed_bytes,
         naive=naive,
         disturbed=disturbed,
+        left_early=viewer.plays is Plays.HANG_UP and not disturbed,
         held=tuple(parts),
         held_bytes_max=held_bytes_max,
         charge=charge,
+        layers=layers,
         verdict=verdict,
-        agrees=verdict is not Verdict.WRONG,
+        agrees=verdict is not Verdict.WRONG and layers.agrees,
     )
 
 
-def judge(
-    *, received: int, counted: int, invoiced: int, held_bytes_max: int, hangs_up: bool
-) -> Verdict:
+def judge(*, received: int, counted: int, invoiced: int, held_bytes_max: int) -> Verdict:
     """Return how a customer's figures stand to each other.
 
     What was counted must be invoiced, to the byte. Nothing received may be uncounted. More than
-    was received may be counted only as far as something held it when the connection broke.
+    was received may be counted only as far as something held it when the platform died.
     """
     if counted != invoiced or not received <= counted <= received + held_bytes_max:
         return Verdict.WRONG
-    if hangs_up:
-        return Verdict.NOT_YET_EXACT
     return Verdict.EXACT if counted == received else Verdict.HELD
 
 
@@ -207,10 +248,13 @@ def crash_cost(
     """Return what the SIGKILL cost, by the events, the rows, the witness and the SDK's account."""
     once = {event.event_id: event.bytes for event in events}
     repeated_bytes = sum(event.bytes for event in events) - sum(once.values())
-    lost = unseen = 0
+    lost = unseen = taken_back = 0
     for row in rows:
         seen = witnessed[row.customer_id]
-        lost += max(0, seen - row.counted, row.received - row.counted)
+        # Of what was handed over for a player who left, only what arrived is billed.
+        taken_back += max(0, seen - row.counted) if row.left_early else 0
+        owed = row.received if row.left_early else max(seen, row.received)
+        lost += max(0, owed - row.counted)
         # A kill between the meter and the witness leaves a chunk that only the meter has seen.
         between = sum(limits.chunk_bytes for part in row.held if part.received_at_death is not None)
         unseen += max(0, row.counted - seen - between)
@@ -218,6 +262,7 @@ def crash_cost(
         lost_bytes=lost,
         doubled_bytes=max(repeated_bytes, unseen),
         witnessed_bytes=sum(witnessed.values()),
+        taken_back_bytes=taken_back,
         billed_bytes=sum(event.bytes for event in events),
         events=len(events),
         repeated_event_ids=len(events) - len(once),

@@ -10,6 +10,8 @@ they lie in three places, each with a limit that can be read:
   goes on sending; when the connection then ends in order (FIN), it has delivered all of it. Only
   a reset (RST), or a customer who leaves, makes it throw away what it holds.
 - the customer's kernel: the receive buffer, which a customer who leaves never reads.
+
+A platform that lives reads back from its kernel what arrived, so nothing is in doubt then.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ def held(connection: Connection, limits: Limits) -> list[Held]:
 
 def _held_of(connection: Connection, exchange: Exchange, limits: Limits) -> Held:
     process = kernels = 0
-    if not exchange.complete:
+    if not exchange.complete and exchange.at_death is not None:
         process = limits.process_bytes
         if connection.ending is not Ending.FINISHED:
             kernels = limits.send_buffer_bytes + connection.receive_buffer_bytes

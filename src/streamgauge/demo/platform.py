@@ -26,7 +26,14 @@ from starlette.routing import Route, WebSocketRoute
 
 from streamgauge import Ingestion
 from streamgauge.asgi import StreamBytesMiddleware, bill_to
-from streamgauge.demo.audience import EVENT_NAME, LEDGER_PATH, TELEMETRY, Viewer, viewer_of
+from streamgauge.demo.audience import (
+    EVENT_NAME,
+    LAYERS_TOLD,
+    LEDGER_PATH,
+    TELEMETRY,
+    Viewer,
+    viewer_of,
+)
 from streamgauge.demo.media import FILM
 from streamgauge.demo.naive import NaiveMeter
 from streamgauge.demo.processes import end_with_parent
@@ -71,7 +78,7 @@ class Platform:
             lifespan=self._lifespan,
             middleware=[
                 Middleware(Witness, page=folders.witness_page),
-                Middleware(StreamBytesMiddleware, ingestion=ingestion),
+                Middleware(StreamBytesMiddleware, ingestion=ingestion, layers_told=LAYERS_TOLD),
                 Middleware(NaiveMeter, bill=folders.naive_bill),
             ],
         )

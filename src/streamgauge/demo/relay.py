@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Coroutine
 from enum import StrEnum
 from types import TracebackType
@@ -26,6 +29,9 @@ _READ_BYTES_MAX: Final = 64 * 1024
 _NARROW_READ_BYTES_MAX: Final = 16 * 1024
 # A window much smaller than the kernel's default, as a household line has one.
 _NARROW_RECEIVE_BUFFER_BYTES: Final = 64 * 1024
+# A sender's buffer is drained on loopback within milliseconds; this is how long nothing came.
+_LOOK_S: Final = 0.05
+_QUIET_LOOKS: Final = 6
 
 
 class Ending(StrEnum):
@@ -53,12 +59,14 @@ class Connection:
         exchanges: Requests and what arrived of their responses.
         received_bytes: All bytes that arrived, headers and framing included.
         receive_buffer_bytes: The player's end of the kernel's buffers, as the kernel states it.
+        unread_bytes: Of those that arrived, what the player left in its kernel unread.
         ending: How it ended.
     """
 
     def __init__(self, receive_buffer_bytes: int) -> None:
         self.received_bytes = 0
         self.receive_buffer_bytes = receive_buffer_bytes
+        self.unread_bytes = 0
         self.ending = Ending.OPEN
         self.counter = PayloadCounter()
 
@@ -81,6 +89,11 @@ class Connection:
         """Count bytes that arrived from the platform."""
         self.received_bytes += len(data)
         self.counter.received(data)
+
+    def leave_unread(self, data: bytes) -> None:
+        """Count bytes that arrived and that the player did not wait for."""
+        self.unread_bytes += len(data)
+        self.take(data)
 
     def end(self, ending: Ending) -> None:
         """Note how the connection ended."""
@@ -115,6 +128,16 @@ class Relay:
     def payload(self) -> int:
         """Return the payload bytes that arrived so far, over all connections."""
         return sum(connection.payload for connection in self.connections)
+
+    @property
+    def stream_bytes(self) -> int:
+        """Return all bytes that arrived so far, heads and framing included."""
+        return sum(connection.received_bytes for connection in self.connections)
+
+    @property
+    def unread_bytes(self) -> int:
+        """Return the bytes that arrived and that the player did not wait for."""
+        return sum(connection.unread_bytes for connection in self.connections)
 
     @property
     def in_flight(self) -> bool:
@@ -195,6 +218,8 @@ class Relay:
             await asyncio.gather(up, down, return_exceptions=True)
         for task in done:
             connection.end(task.result())
+        if connection.ending is Ending.LEFT:
+            connection.leave_unread(await _unread(platform))
 
     async def _down(
         self, player: socket.socket, platform: socket.socket, connection: Connection
@@ -216,6 +241,31 @@ class Relay:
                 return Ending.LEFT
             if rate is not None:
                 await asyncio.sleep(len(data) / rate)
+
+
+async def _unread(platform: socket.socket) -> bytes:
+    """Return what waits to be read, once nothing more can arrive: the buffer is full, or all is in.
+
+    Closing before that would leave bytes behind that arrived after the last look.
+    """
+    waiting = -1
+    quiet = 0
+    while quiet < _QUIET_LOOKS:
+        await asyncio.sleep(_LOOK_S)
+        before, waiting = waiting, _readable_bytes(platform)
+        quiet = quiet + 1 if waiting == before else 0
+    return _peek(platform, waiting)
+
+
+def _readable_bytes(connection: socket.socket) -> int:
+    answer = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def _peek(connection: socket.socket, size: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return connection.recv(size, socket.MSG_PEEK) if size else b""
+    return b""
 
 
 async def _up(player: socket.socket, platform: socket.socket, connection: Connection) -> Ending:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _COLOURS = {
     Verdict.EXACT: "green",
     Verdict.HELD: "green",
-    Verdict.NOT_YET_EXACT: "yellow",
     Verdict.WRONG: "bold red",
 }
 
@@ -74,9 +73,32 @@ def show(report: Report, console: Console) -> None:
     for line in cost_of_the_crash(report):
         console.print(line, highlight=False)
     console.print()
+    console.print(layers(report))
     console.print(charges(report))
     for line in how_it_knows(report):
         console.print(line, highlight=False)
+
+
+def layers(report: Report) -> Table:
+    """Return what each customer's bytes are on every layer."""
+    made = Table(
+        title="The same bytes, layer by layer",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    made.add_column("customer", style="bold")
+    for title in ("payload", "http", "tls", "wire"):
+        made.add_column(title, justify="right")
+    made.add_column("on the wire", justify="right")
+    for row in report.rows:
+        sums = row.layers
+        # A killed process says no last word of the layers that only its kernel counts.
+        least = "" if sums.arrived is not None else ">"
+        figures = (f"{least}{size:,}" for size in (sums.http, sums.tls, sums.wire))
+        share = f"{sums.wire / sums.payload - 1:+.2%}" if sums.arrived and sums.payload else ""
+        made.add_row(row.customer_id, f"{sums.payload:,}", *figures, share)
+    return made
 
 
 def charges(report: Report) -> Table:
@@ -137,18 +159,25 @@ def how_it_knows(report: Report) -> list[str]:
             f"({limits.chunk_bytes:,} each)."
         ),
         (
-            "Who hangs up leaves bytes behind in both kernels as well (send buffer up to "
-            f"{limits.send_buffer_bytes:,}); until they are read back from the kernel, "
-            "that row is not yet exact."
+            "Who hangs up pays for what reached its machine, as the platform's kernel has it "
+            f"acknowledged: {_unread(report)}. {crash.taken_back_bytes:,} bytes were handed over "
+            "for it, never arrived and were taken back."
         ),
         (
             f"The {crash.events:,} usage events carry numbers without gaps and "
             f"{crash.repeated_event_ids} repeated ids. A witness behind the meter saw "
-            f"{crash.witnessed_bytes:,} bytes pass; the events add up to {crash.billed_bytes:,}."
+            f"{crash.witnessed_bytes:,} bytes pass, those taken back included; the events add up "
+            f"to {crash.billed_bytes:,}."
         ),
         "",
         _conclusion(report),
     ]
+
+
+def _unread(report: Report) -> str:
+    left = [row for row in report.rows if row.left_early]
+    read = sum(row.received - row.unread for row in left)
+    return f"{read:,} bytes read, {sum(row.unread for row in left):,} left in its receive buffer"
 
 
 def _conclusion(report: Report) -> str:

@@ -12,6 +12,7 @@ from streamgauge.demo.compare import (
     CountedEvent,
     CrashCost,
     ForeignEventIdError,
+    LayerSums,
     Ledger,
     Row,
     Verdict,
@@ -33,19 +34,22 @@ def connection(exchange: Exchange, ending: Ending) -> Connection:
     return made
 
 
-def row(received: int, counted: int) -> Row:
+def row(received: int, counted: int, *, left_early: bool = False) -> Row:
     charge = Charge(currency="USD", total=0, total_text="0.00 USD", lines=())
     return Row(
         customer_id="ana",
         does="watches",
         received=received,
+        unread=0,
         counted=counted,
         invoiced=counted,
         naive=0,
         disturbed=False,
+        left_early=left_early,
         held=(),
         held_bytes_max=0,
         charge=charge,
+        layers=LayerSums(payload=counted, http=0, tls=0, wire=0, arrived=None),
         verdict=Verdict.EXACT,
         agrees=True,
     )
@@ -71,17 +75,25 @@ def test_figures_agree_only_within_what_was_held(
     received: int, counted: int, invoiced: int, held_bytes_max: int, verdict: Verdict
 ) -> None:
     figures = {"received": received, "counted": counted, "invoiced": invoiced}
-    assert judge(**figures, held_bytes_max=held_bytes_max, hangs_up=False) is verdict
+    assert judge(**figures, held_bytes_max=held_bytes_max) is verdict
 
 
-def test_who_hangs_up_is_named_not_yet_exact_even_with_equal_figures() -> None:
-    verdict = judge(received=1, counted=1, invoiced=1, held_bytes_max=9, hangs_up=True)
-    assert verdict is Verdict.NOT_YET_EXACT
-
-
-def test_who_hangs_up_is_still_wrong_beyond_what_was_held() -> None:
-    verdict = judge(received=1, counted=20, invoiced=20, held_bytes_max=9, hangs_up=True)
-    assert verdict is Verdict.WRONG
+@pytest.mark.parametrize(
+    ("http", "tls", "wire", "arrived", "agrees"),
+    [
+        (110, 110, 120, 110, True),
+        (110, 110, 120, 111, False),
+        (99, 99, 120, 99, False),
+        (110, 110, 109, 110, False),
+        (110, 111, 120, 110, False),
+        (0, 0, 0, None, True),
+    ],
+)
+def test_layers_lie_above_one_another_and_http_is_what_arrived(
+    http: int, tls: int, wire: int, arrived: int | None, agrees: bool
+) -> None:
+    sums = LayerSums(payload=100, http=http, tls=tls, wire=wire, arrived=arrived)
+    assert sums.agrees is agrees
 
 
 @pytest.mark.parametrize(
@@ -89,7 +101,8 @@ def test_who_hangs_up_is_still_wrong_beyond_what_was_held() -> None:
     [
         (Exchange(target="/", payload=5, declared=9_000, at_death=5), Ending.FINISHED, 100),
         (Exchange(target="/", payload=5, declared=9_000, at_death=5), Ending.RESET, 1_600),
-        (Exchange(target="/", payload=5, declared=9_000), Ending.LEFT, 1_600),
+        (Exchange(target="/", payload=5, declared=9_000, at_death=5), Ending.LEFT, 1_600),
+        (Exchange(target="/", payload=5, declared=9_000), Ending.LEFT, 0),
         (Exchange(target="/", payload=5, declared=30, at_death=5), Ending.RESET, 25),
         (Exchange(target="/", payload=5, at_death=5), Ending.FINISHED, 100),
         (
@@ -136,6 +149,17 @@ def test_a_repeated_event_is_double() -> None:
     cost = cost_of([event(1, 60), event(1, 60)], row(60, 60), witnessed=60)
     assert not cost.agrees
     assert (cost.doubled_bytes, cost.repeated_event_ids) == (60, 1)
+
+
+def test_what_never_arrived_at_who_left_is_taken_back_and_not_lost() -> None:
+    cost = cost_of([event(1, 60)], row(60, 60, left_early=True), witnessed=100)
+    assert cost.agrees
+    assert (cost.taken_back_bytes, cost.lost_bytes) == (40, 0)
+
+
+def test_what_arrived_at_who_left_and_no_event_has_is_lost() -> None:
+    cost = cost_of([event(1, 60)], row(70, 60, left_early=True), witnessed=100)
+    assert cost.lost_bytes == 10
 
 
 def test_a_missing_sequence_is_a_lost_event() -> None:

@@ -6,7 +6,16 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from streamgauge.demo.compare import Charge, ChargeLine, CrashCost, Ledger, Row, Verdict, Writer
+from streamgauge.demo.compare import (
+    Charge,
+    ChargeLine,
+    CrashCost,
+    LayerSums,
+    Ledger,
+    Row,
+    Verdict,
+    Writer,
+)
 from streamgauge.demo.held import Held, Limits
 from streamgauge.demo.relay import Ending
 from streamgauge.demo.report import Report, show
@@ -24,7 +33,15 @@ HELD = Held(
 )
 
 
-def row(customer_id: str, does: str, verdict: Verdict, *, more: int = 0, naive: int = 0) -> Row:
+def row(
+    customer_id: str,
+    does: str,
+    verdict: Verdict,
+    *,
+    more: int = 0,
+    naive: int = 0,
+    left_early: bool = False,
+) -> Row:
     received = 11_892_779
     counted = received + more
     line = ChargeLine(title="720p", consumed_bytes=counted, amount=117, explanation="this and that")
@@ -34,13 +51,22 @@ def row(customer_id: str, does: str, verdict: Verdict, *, more: int = 0, naive: 
         customer_id=customer_id,
         does=does,
         received=received,
+        unread=1_000 if left_early else 0,
         counted=counted,
         invoiced=counted,
         naive=received + naive,
         disturbed=cut,
+        left_early=left_early,
         held=(HELD,) if cut else (),
         held_bytes_max=196_608 if cut else 0,
         charge=Charge(currency="USD", total=117, total_text="1.17 USD", lines=(line, unused)),
+        layers=LayerSums(
+            payload=counted,
+            http=counted + 300,
+            tls=counted + 300,
+            wire=counted + 9_000,
+            arrived=None if cut else received + 300,
+        ),
         verdict=verdict,
         agrees=verdict is not Verdict.WRONG,
     )
@@ -51,12 +77,13 @@ def report() -> Report:
     rows = (
         row("ana", "watches 720p", Verdict.EXACT),
         row("eva", "fetches ranges", Verdict.HELD, more=186_533, naive=-3_942_235),
-        row("finn", "hangs up", Verdict.NOT_YET_EXACT, more=3_040_827, naive=3_040_827),
+        row("finn", "hangs up", Verdict.EXACT, naive=3_040_827, left_early=True),
     )
     crash = CrashCost(
         lost_bytes=0,
         doubled_bytes=0,
-        witnessed_bytes=99,
+        witnessed_bytes=3_040_926,
+        taken_back_bytes=3_040_827,
         billed_bytes=99,
         events=70,
         repeated_event_ids=0,
@@ -81,17 +108,32 @@ def test_every_figure_fits_a_terminal_of_80_columns(report: Report) -> None:
     assert gaps.split()[3:] == ["+186,533", "-3,942,235"]
 
 
-def test_who_hangs_up_is_named_not_yet_exact(report: Report) -> None:
-    (gaps,) = [line for line in printed(report) if line.startswith("not yet exact ")]
-    assert gaps.split()[3:] == ["+3,040,827", "+3,040,827"]
+def test_who_hangs_up_is_exact_beside_what_naive_code_would_bill(report: Report) -> None:
+    lines = printed(report)
+    (finn,) = [at for at, line in enumerate(lines) if line.startswith("finn hangs up")]
+    assert lines[finn + 1].split() == ["exact", "+3,040,827"]
+    text = " ".join(printed(report, width=2_000))
+    assert "11,891,779 bytes read, 1,000 left in its receive buffer" in text
+    assert "3,040,827 bytes were handed over for it, never arrived and were taken back" in text
+
+
+def test_every_layer_is_printed_and_marked_where_a_kill_cut_it_short(report: Report) -> None:
+    lines = printed(report)
+    ana = next(line for line in lines if line.startswith("ana ") and "watches" not in line)
+    assert ana.split()[1:] == [
+        *("11,892,779", "11,893,079", "11,893,079", "11,901,779"),
+        "+0.08%",
+    ]
+    eva = next(line for line in lines if line.startswith("eva ") and "fetches" not in line)
+    assert eva.split()[2].startswith(">")
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_cost_of_the_crash_stands_right_beneath_the_table(report: Report, width: int) -> None:
     lines = [line for line in printed(report, width) if line]
-    (last_row,) = [at for at, line in enumerate(lines) if line.startswith("not yet exact ")]
-    assert lines[last_row + 1] == "The SIGKILL cost 0 counted bytes lost, 0 billed twice."
-    assert lines.index("The charges, line by line") > last_row + 1
+    (last_row,) = [at for at, line in enumerate(lines) if line.startswith("finn hangs up")]
+    assert lines[last_row + 2] == "The SIGKILL cost 0 counted bytes lost, 0 billed twice."
+    assert lines.index("The charges, line by line") > last_row + 2
 
 
 def test_the_cost_of_the_crash_and_the_reasons_to_believe_it_are_told(report: Report) -> None:
