@@ -18,6 +18,7 @@ _COLUMNS = (
     Column("name", "name"),
     Column("hint", "ends in"),
     Column("writable", "may write"),
+    Column("strict_timestamps", "strict"),
     Column("created_at", "made", Kind.INSTANT),
     Column("revoked_at", "revoked", Kind.INSTANT),
 )
@@ -33,13 +34,20 @@ def keys() -> None:
 @click.option("--name", required=True, help="For people, to tell keys apart.")
 @data_dir_option
 @click.option("--read-only", is_flag=True, help="A key that may read and not write.")
-def create(mode: str, name: str, data_dir: Path, read_only: bool) -> None:
+@click.option(
+    "--strict-timestamps",
+    is_flag=True,
+    help="Refuse events that are more than an hour old, as Dodo does.",
+)
+def create(mode: str, name: str, data_dir: Path, read_only: bool, strict_timestamps: bool) -> None:
     """Make a key and print it, alone, on stdout; it is never shown again.
 
     The running server takes it at once. A directory that is not there is made.
     """
     with catalog_of(data_dir, create=True) as catalog:
-        new = catalog.keys.create(mode=mode, name=name, writable=not read_only)
+        new = catalog.keys.create(
+            mode=mode, name=name, writable=not read_only, strict_timestamps=strict_timestamps
+        )
     click.echo(new.token)
     hint(f"{new.key.id} ({name}, {mode}); keep it: it is not shown again.")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import dodopayments
 import pytest
 from dodopayments import DodoPayments
 
@@ -145,3 +147,133 @@ def test_a_subscription_has_a_usage_history(client: DodoPayments, customer_id: s
     )
     cancelled = client.subscriptions.update(made.subscription_id, status="cancelled")
     assert cancelled.status == "cancelled"
+
+
+def ingest(client: DodoPayments, name: str, customer_id: str, *sent: dict[str, Any]) -> None:
+    events: list[Any] = [
+        {"event_id": fresh("meters"), "customer_id": customer_id, "event_name": name} | one
+        for one in sent
+    ]
+    assert client.usage_events.ingest(events=events).ingested_count == len(sent)
+
+
+def consumed(client: DodoPayments, meter_id: str, customer_id: str) -> str:
+    """Return what the running billing period of a new subscription says of a meter."""
+    product = make_product(client, meter_id)
+    with pytest.deprecated_call():
+        made = client.subscriptions.create(
+            billing={"country": "US"},
+            customer={"customer_id": customer_id},
+            product_id=product.product_id,
+            quantity=1,
+        )
+    (period,) = client.subscriptions.retrieve_usage_history(made.subscription_id).items
+    (line,) = period.meters
+    return line.consumed_units
+
+
+@pytest.mark.parametrize(
+    ("kind", "units"), [("count", "5"), ("sum", "17.5"), ("max", "9"), ("last", "2")]
+)
+def test_every_aggregation_of_dodos_is_evaluated(
+    client: DodoPayments, customer_id: str, kind: Any, units: str
+) -> None:
+    name, later = fresh("catalog"), datetime.now(UTC) + timedelta(seconds=90)
+    aggregation: Any = {"type": kind} if kind == "count" else {"type": kind, "key": "viewers"}
+    made = client.meters.create(
+        name=fresh("meter"), event_name=name, measurement_unit="viewer", aggregation=aggregation
+    )
+    assert (made.aggregation.type, made.aggregation.key) == (kind, aggregation.get("key"))
+    ingest(
+        client,
+        name,
+        customer_id,
+        {"timestamp": later, "metadata": {"viewers": 2}},
+        {"timestamp": later - timedelta(seconds=1), "metadata": {"viewers": 9}},
+        {"timestamp": later - timedelta(seconds=2), "metadata": {"viewers": 6.5}},
+        {"timestamp": later + timedelta(seconds=1), "metadata": {"viewers": "12"}},
+        {"timestamp": later + timedelta(seconds=1), "metadata": None},
+    )
+    assert consumed(client, made.id, customer_id) == units
+
+
+def test_a_filter_of_three_levels_decides_what_is_counted(
+    client: DodoPayments, customer_id: str
+) -> None:
+    name = fresh("catalog")
+
+    def leaf(key: str, operator: str, value: object) -> dict[str, Any]:
+        return {"key": key, "operator": operator, "value": value}
+
+    def group(conjunction: str, *clauses: dict[str, Any]) -> dict[str, Any]:
+        return {"conjunction": conjunction, "clauses": list(clauses)}
+
+    third = group("or", leaf("quality", "equals", "1080p"), leaf("bytes", "greater_than", 100))
+    live: Any = group("and", leaf("live", "equals", value=True))
+    others = group("or", leaf("path", "contains", "/free/"), leaf("plan", "not_equals", "pro"))
+    filter: Any = group("or", group("and", third, live), others)
+    made = make_meter(client, name, filter=filter)
+    assert made.filter is not None
+    assert made.filter.to_dict() == filter
+    ingest(
+        client,
+        name,
+        customer_id,
+        {"metadata": {"bytes": 1, "quality": "1080p", "live": True}},
+        {"metadata": {"bytes": 1000, "quality": "480p", "live": True}},
+        {"metadata": {"bytes": 20, "quality": "480p", "live": True}},
+        {"metadata": {"bytes": 400, "quality": "1080p", "live": "true"}},
+        {"metadata": {"bytes": 5000, "path": "/free/a"}},
+        {"metadata": {"bytes": 60000, "plan": "pro"}},
+        {"metadata": {"bytes": 700000, "plan": "basic"}},
+    )
+    assert consumed(client, made.id, customer_id) == "706001"
+
+
+def test_a_meter_too_deep_or_without_a_key_is_refused_and_not_made(client: DodoPayments) -> None:
+    name = fresh("catalog")
+    node: Any = {"conjunction": "and", "clauses": [{"key": "a", "operator": "equals", "value": 1}]}
+    deep = node
+    for _ in range(3):
+        deep = {"conjunction": "or", "clauses": [deep]}
+    with pytest.raises(dodopayments.BadRequestError, match="nest at most 3 levels"):
+        make_meter(client, name, filter=deep)
+    with pytest.raises(dodopayments.BadRequestError, match="name a metadata value"):
+        client.meters.create(
+            name="m", event_name=name, measurement_unit="byte", aggregation={"type": "max"}
+        )
+    listed = client.meters.list(page_size=100).items
+    assert name not in [meter.event_name for meter in listed]
+
+
+def test_an_archived_meter_keeps_what_came_meanwhile(
+    client: DodoPayments, customer_id: str
+) -> None:
+    name = fresh("catalog")
+    made = make_meter(client, name)
+    ingest(client, name, customer_id, {"metadata": {"bytes": 1}})
+    client.meters.archive(made.id)
+    assert client.meters.retrieve(made.id).id == made.id
+    ingest(client, name, customer_id, {"metadata": {"bytes": 10}})
+    client.meters.unarchive(made.id)
+    ingest(client, name, customer_id, {"metadata": {"bytes": 100}})
+    assert consumed(client, made.id, customer_id) == "111"
+    with pytest.raises(dodopayments.NotFoundError):
+        client.meters.archive("mtr_none")
+    with pytest.raises(dodopayments.NotFoundError):
+        client.meters.unarchive("mtr_none")
+
+
+def test_a_meter_changes_its_texts_and_nothing_else(client: DodoPayments) -> None:
+    made = make_meter(client, fresh("catalog"), description="old")
+    changed = client.meters.update(made.id, measurement_unit="GB")
+    assert (changed.name, changed.measurement_unit, changed.description) == (
+        made.name,
+        "GB",
+        "old",
+    )
+    assert changed.updated_at >= made.updated_at
+    for field, value in (("event_name", "x"), ("aggregation", {"type": "count"}), ("filter", None)):
+        with pytest.raises(dodopayments.BadRequestError, match="it cannot be changed"):
+            client.meters.update(made.id, extra_body={field: value})
+    assert client.meters.retrieve(made.id) == changed

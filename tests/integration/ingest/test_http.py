@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import stat
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -138,6 +139,24 @@ def test_a_read_only_key_may_list_and_not_ingest(server: Any, event: Any) -> Non
     with server.client(new["token"]) as reader:
         assert reader.get("/events").status_code == 200
         assert post(reader, event("never")).status_code == 403
+
+
+def test_a_strict_key_refuses_old_events_unless_they_are_known(server: Any, event: Any) -> None:
+    with server.operator() as operator:
+        made = operator.post("/v1/keys", json={"name": "dodo", "strict_timestamps": True}).json()
+    assert made["strict_timestamps"]
+    ago = datetime.now(UTC) - timedelta(minutes=61)
+    old = event("old") | {"timestamp": ago.isoformat()}
+    young = event("young") | {"timestamp": (ago + timedelta(minutes=2)).isoformat()}
+    with server.client(made["token"]) as strict, server.client() as usual:
+        refused = post(strict, young, old)
+        assert refused.status_code == 400
+        (fault,) = refused.json()["errors"]
+        assert (fault["index"], fault["field"]) == (1, "timestamp")
+        assert strict.get("/events/young").status_code == 404
+        assert post(usual, old).json()["results"][0]["result"] == "stored"
+        again = post(strict, young, old).json()["results"]
+        assert [each["result"] for each in again] == ["stored", "duplicate"]
 
 
 def test_the_operators_socket_is_private_and_names_its_mode(server: Any, event: Any) -> None:

@@ -78,7 +78,12 @@ def bodies(product: dict[str, Any], customer: dict[str, Any], price: Any) -> dic
         "POST /products": plan,
         f"PATCH /products/{product['product_id']}": plan,
         "POST /subscriptions": subscription,
-        "POST /v1/keys": {"name": "a", "writable": True, "mode": "test_mode"},
+        "POST /v1/keys": {
+            "name": "a",
+            "writable": True,
+            "strict_timestamps": True,
+            "mode": "test_mode",
+        },
     }
 
 

@@ -34,6 +34,7 @@ def test_a_token_names_its_mode_and_is_the_key_of_that_mode_alone(catalog: Catal
     assert catalog.keys.authenticate(test.token) == test.key
     assert catalog.keys.authenticate(live.token) == live.key
     assert not live.key.writable
+    assert not live.key.strict_timestamps
     assert catalog.keys.list(mode="live_mode") == [live.key]
     assert catalog.keys.list() == [test.key, live.key]
 

@@ -87,6 +87,15 @@ def test_a_timestamp_ahead_is_told_apart_from_the_rules_that_always_hold() -> No
     assert ahead == []
 
 
+def test_with_an_age_limit_older_timestamps_are_told_apart_too() -> None:
+    young, older = event(timestamp="2026-03-01T11:00:01Z"), event(timestamp="2026-03-01T10:59:59Z")
+    assert decode(body(young), SCOPE, NOW, 3_600).untimely == []
+    assert decode(body(older), SCOPE, NOW).untimely == []
+    (fault,) = decode(body(older), SCOPE, NOW, 3_600).untimely
+    assert (fault.index, fault.event_id, fault.field) == (0, "e1", "timestamp")
+    assert "be at most 3600 s old with this key" in fault.reason
+
+
 REFUSED: list[tuple[object, str, str]] = [
     (event(event_id=...), "event_id", "be given"),
     (event(event_id=5), "event_id", "be a text of 1 to 255 characters"),

@@ -37,14 +37,16 @@ events = some.fixed_dictionaries(
 )
 
 
-@given(some.lists(events | junk, min_size=1, max_size=4))
-def test_the_second_pass_finds_a_fault_exactly_where_the_first_refuses(batch: list[object]) -> None:
+@given(some.lists(events | junk, min_size=1, max_size=4), some.sampled_from((None, 3_600)))
+def test_the_second_pass_finds_a_fault_exactly_where_the_first_refuses(
+    batch: list[object], age_s_max: int | None
+) -> None:
     # A lone surrogate is no JSON text at all, which another rule refuses.
     body = json.dumps({"events": batch}, ensure_ascii=False).encode(errors="replace")
-    errors = refusals(body, NOW)
+    errors = refusals(body, NOW, age_s_max)
     try:
-        _, ahead = decode(body, Scope("bus_1", "live_mode"), NOW)
+        _, untimely = decode(body, Scope("bus_1", "live_mode"), NOW, age_s_max)
         refused: tuple[EventError, ...] = ()
     except BatchRefusedError as error:
-        ahead, refused = [], error.errors
-    assert errors == [*ahead, *refused]
+        untimely, refused = [], error.errors
+    assert errors == [*untimely, *refused]

@@ -44,7 +44,11 @@ def authenticate(scope: Scope, catalog: Catalog) -> Caller:
     if key is None:
         raise UnauthorizedError("this key is unknown or revoked")
     return Caller(
-        business_id=catalog.business_id, mode=key.mode, key_id=key.id, writable=key.writable
+        business_id=catalog.business_id,
+        mode=key.mode,
+        key_id=key.id,
+        writable=key.writable,
+        strict_timestamps=key.strict_timestamps,
     )
 
 

@@ -21,6 +21,7 @@ from streamgauge.core.limits import (
     BODY_BYTES_MAX,
     EVENTS_PAGE_MAX,
     EVENTS_PAGE_NUMBER_MAX,
+    STRICT_AGE_S_MAX,
 )
 from streamgauge.server.api.auth import authenticate, check_may_write
 from streamgauge.server.api.errors import MethodNotAllowedError, error_response
@@ -147,7 +148,9 @@ class IngestEndpoint:
         if body is None:
             return None
         event_scope = EventScope(caller.business_id, caller.mode)
-        ids, accepted = await self._parts.pipeline.ingest(body, event_scope)
+        ids, accepted = await self._parts.pipeline.ingest(
+            body, event_scope, age_s_max=STRICT_AGE_S_MAX if caller.strict_timestamps else None
+        )
         answer = IngestAnswer(
             ingested_count=len(ids),
             results=[

@@ -12,10 +12,18 @@ from streamgauge.server.catalog.keys import ApiKey, NewKey
 
 
 class KeyBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key is made from; its mode is the caller's."""
+    """What a key is made from; its mode is the caller's.
+
+    Attributes:
+        name: For people.
+        writable: May change things; every key may read.
+        strict_timestamps: Refuse events that are more than an hour old, as Dodo does.
+        mode: The caller's, or left out.
+    """
 
     name: str
     writable: bool = True
+    strict_timestamps: bool = False
     mode: str | None = None
 
 
@@ -26,6 +34,7 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     name: str
     writable: bool
+    strict_timestamps: bool
     hint: str
     created_at: datetime
     revoked_at: datetime | None
@@ -51,7 +60,10 @@ async def create(call: Call) -> NewKeyAnswer:
 
     def make() -> NewKey:
         return call.parts.catalog.keys.create(
-            mode=call.caller.mode, name=body.name, writable=body.writable
+            mode=call.caller.mode,
+            name=body.name,
+            writable=body.writable,
+            strict_timestamps=body.strict_timestamps,
         )
 
     made = await call.run(make)

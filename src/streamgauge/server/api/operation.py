@@ -25,12 +25,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         mode: ``test_mode`` or ``live_mode``; a caller sees one of them only.
         key_id: The key, or ``operator`` for the local operator behind the unix socket.
         writable: May change things.
+        strict_timestamps: Sends only events that are at most an hour old.
     """
 
     business_id: str
     mode: str
     key_id: str
     writable: bool
+    strict_timestamps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         mode: ``test_mode`` or ``live_mode``.
         name: For people.
         writable: May change things; every key may read.
+        strict_timestamps: Events sent with it must be at most an hour old.
         hint: The token's last characters, to tell keys apart.
         created_at: Aware.
         revoked_at: Aware; None while it works.
@@ -45,6 +46,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     name: str
     writable: bool
+    strict_timestamps: bool
     hint: str
     created_at: datetime
     revoked_at: datetime | None = None
@@ -76,7 +78,9 @@ class Keys:
         self._known: dict[str, ApiKey] = {}
         self._known_at = -1
 
-    def create(self, *, mode: str, name: str, writable: bool = True) -> NewKey:
+    def create(
+        self, *, mode: str, name: str, writable: bool = True, strict_timestamps: bool = False
+    ) -> NewKey:
         """Make a key; its token is in the answer and nowhere else.
 
         Raises:
@@ -92,6 +96,7 @@ class Keys:
             mode=mode,
             name=name,
             writable=writable,
+            strict_timestamps=strict_timestamps,
             hint=token[-_HINT_CHARS:],
             created_at=utc(now_ns),
         )

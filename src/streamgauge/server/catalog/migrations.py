@@ -65,7 +65,12 @@ _FIRST: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final = (_FIRST,)
+_STRICT: Final = Migration(
+    "keys that demand Dodo's window of timestamps",
+    ("ALTER TABLE api_keys ADD COLUMN strict_timestamps BOOLEAN NOT NULL DEFAULT FALSE",),
+)
+
+MIGRATIONS: Final = (_FIRST, _STRICT)
 
 
 def migrate(

@@ -56,6 +56,7 @@ api_keys: Final = _scoped(
     "id",
     Column("name", Text),
     Column("writable", Boolean),
+    Column("strict_timestamps", Boolean),
     Column("hash", Text),
     Column("hint", Text),
     Column("created_at", Instant),

@@ -73,16 +73,16 @@ class Acceptor:
         """Return when every event of ``batch`` is on disk, once.
 
         Raises:
-            BatchRefusedError: A new event's timestamp is ahead of our clock.
+            BatchRefusedError: A new event's timestamp is too far from our clock.
             UnavailableError: The log is full or fails; the same batch may be sent again.
         """
         event_ids = [row.event_id for row in batch.rows]
         await self._wait_for_originals(scope, event_ids)
         keys = self._known.keys(scope, event_ids)
         stored = [not known for known in self._known.known(keys)]
-        ahead = [error for error in batch.ahead if stored[error.index]]
-        if ahead:
-            raise BatchRefusedError(ahead)
+        untimely = [error for error in batch.untimely if stored[error.index]]
+        if untimely:
+            raise BatchRefusedError(untimely)
         new = sum(stored)
         if new == len(stored):
             await self._commit(keys, batch.rows)

@@ -2,7 +2,7 @@
 
 The fast path decodes and checks a whole batch and stops at the first fault; ``refusals`` then goes
 through the same bytes again and lists every fault. Rules live in one place for both: ``rules`` and
-``core``. Only a timestamp ahead of our clock is no fault yet: a known id is a duplicate
+``core``. Only a timestamp too far from our clock is no fault yet: a known id is a duplicate
 before any rule that depends on time.
 """
 
@@ -22,10 +22,11 @@ from streamgauge.server.ingest.refusals import refusals
 from streamgauge.server.ingest.rows import Row
 from streamgauge.server.ingest.rules import (
     WireEvent,
-    ahead_error,
     check_count,
     check_text,
     check_timestamp,
+    earliest,
+    untimely_error,
 )
 
 
@@ -40,11 +41,11 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: In the order they were sent.
-        ahead: Faults that count only if the id is new: timestamps ahead of our clock.
+        untimely: Faults that count only if the id is new: timestamps too far from our clock.
     """
 
     rows: list[Row]
-    ahead: list[EventError]
+    untimely: list[EventError]
 
 
 class Scope(NamedTuple):
@@ -57,8 +58,14 @@ class Scope(NamedTuple):
 _BODY: Final = msgspec.json.Decoder(WireBody)
 
 
-def decode(body: bytes, scope: Scope, received_at: datetime) -> Batch:
+def decode(body: bytes, scope: Scope, received_at: datetime, age_s_max: int | None = None) -> Batch:
     """Return the checked batch that ``body`` holds.
+
+    Args:
+        body: As it was sent.
+        scope: Whose events.
+        received_at: The server's time.
+        age_s_max: How old a new event may be; any age since 2015 if None.
 
     Raises:
         MalformedBodyError: No JSON, or no object with a list ``events``.
@@ -69,14 +76,14 @@ def decode(body: bytes, scope: Scope, received_at: datetime) -> Batch:
     try:
         events = _BODY.decode(body).events
     except msgspec.ValidationError as error:
-        raise _refused(body, received_at, error) from error
+        raise _refused(body, received_at, age_s_max, error) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedBodyError(f"the body is not JSON: {error}") from None
     check_count(len(events))
     try:
-        return _check(events, scope, received_at)
+        return _check(events, scope, received_at, age_s_max)
     except InvalidInputError as error:
-        raise _refused(body, received_at, error) from error
+        raise _refused(body, received_at, age_s_max, error) from error
 
 
 def check_metadata(given: dict[str, msgspec.Raw] | None, checked_keys: set[str]) -> dict[str, str]:
@@ -104,15 +111,17 @@ def check_metadata(given: dict[str, msgspec.Raw] | None, checked_keys: set[str])
     return texts
 
 
-def _check(events: list[WireEvent], scope: Scope, now: datetime) -> Batch:
-    rows, ahead = [], []
+def _check(events: list[WireEvent], scope: Scope, now: datetime, age_s_max: int | None) -> Batch:
+    rows, untimely, oldest = [], [], earliest(now, age_s_max)
     business_id, mode = scope
     # Names, customers and keys recur within a batch; each is checked once.
     names, customers, keys = set[str](), set[str](), set[str]()
     for index, event in enumerate(events):
         at = now if event.timestamp is None else check_timestamp(event.timestamp)
-        if at > now and (fault := ahead_error(index, event.event_id, at, now)):
-            ahead.append(fault)
+        if (at > now or at < oldest) and (
+            fault := untimely_error(index, event.event_id, at, now, age_s_max)
+        ):
+            untimely.append(fault)
         if event.event_name not in names:
             names.add(check_text_id(event.event_name, field="event_name"))
         if event.customer_id not in customers:
@@ -130,11 +139,11 @@ def _check(events: list[WireEvent], scope: Scope, now: datetime) -> Batch:
         rows.append(row)
     if len({row.event_id for row in rows}) != len(rows):
         raise InvalidInputError("event_id", "", "be unique in one request")
-    return Batch(rows, ahead)
+    return Batch(rows, untimely)
 
 
-def _refused(body: bytes, now: datetime, first: Exception) -> Exception:
-    errors = refusals(body, now)
+def _refused(body: bytes, now: datetime, age_s_max: int | None, first: Exception) -> Exception:
+    errors = refusals(body, now, age_s_max)
     if not errors:
         # Of a field that stands twice, the first pass reads both and the second only the last.
         return MalformedBodyError(f"the body is not of the right shape: {first}")

@@ -127,15 +127,22 @@ class Pipeline:
         """Return the server's time, aware."""
         return utc(self._clock.time_ns())
 
-    async def ingest(self, body: bytes, scope: Scope) -> tuple[list[str], Accepted]:
+    async def ingest(
+        self, body: bytes, scope: Scope, *, age_s_max: int | None = None
+    ) -> tuple[list[str], Accepted]:
         """Return the ids of a body and how they ended, once all are on disk.
+
+        Args:
+            body: As it was sent.
+            scope: Whose events.
+            age_s_max: How old a new event may be; any age since 2015 if None.
 
         Raises:
             MalformedBodyError: No JSON, or not of the right shape.
             InvalidInputError: Events break rules.
             UnavailableError: The log is full or fails; the same body may be sent again.
         """
-        batch = decode(body, scope, self.now())
+        batch = decode(body, scope, self.now(), age_s_max)
         accepted = await self._acceptor.accept(scope, batch)
         return [row.event_id for row in batch.rows], accepted
 

@@ -15,9 +15,9 @@ from streamgauge.core.metadata import canonical_raw, check_key
 from streamgauge.server.ingest.errors import EventError, MalformedBodyError
 from streamgauge.server.ingest.rules import (
     WireEvent,
-    ahead_error,
     check_count,
     check_timestamp,
+    untimely_error,
 )
 
 _Fields = dict[str, msgspec.Raw]
@@ -29,7 +29,7 @@ class _Body(msgspec.Struct, frozen=True):
     events: list[msgspec.Raw]
 
 
-def refusals(body: bytes, now: datetime) -> list[EventError]:
+def refusals(body: bytes, now: datetime, age_s_max: int | None = None) -> list[EventError]:
     """Return every fault of a batch that is JSON, in the order of its events.
 
     Raises:
@@ -46,17 +46,18 @@ def refusals(body: bytes, now: datetime) -> list[EventError]:
     errors: list[EventError] = []
     seen: set[str] = set()
     for index, raw in enumerate(events):
-        errors += _Second(index, raw, now).faults(seen)
+        errors += _Second(index, raw, now, age_s_max).faults(seen)
     return errors
 
 
 class _Second:
     """The second look at one event."""
 
-    def __init__(self, index: int, raw: msgspec.Raw, now: datetime) -> None:
+    def __init__(self, index: int, raw: msgspec.Raw, now: datetime, age_s_max: int | None) -> None:
         self._index = index
         self._raw = raw
         self._now = now
+        self._age_s_max = age_s_max
         self._event_id: str | None = None
 
     def faults(self, seen: set[str]) -> Iterator[EventError]:
@@ -94,13 +95,13 @@ class _Second:
             return
         faults = list(self._caught("timestamp", check_timestamp, at))
         yield from faults
-        ahead = (
-            None
-            if faults
-            else ahead_error(self._index, self._event_id or "", check_timestamp(at), self._now)
+        if faults:
+            return
+        untimely = untimely_error(
+            self._index, self._event_id or "", check_timestamp(at), self._now, self._age_s_max
         )
-        if ahead is not None:
-            yield msgspec.structs.replace(ahead, event_id=self._event_id)
+        if untimely is not None:
+            yield msgspec.structs.replace(untimely, event_id=self._event_id)
 
     def _metadata(self, fields: _Fields) -> Iterator[EventError]:
         raw = fields.get("metadata")

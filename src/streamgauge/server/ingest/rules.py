@@ -65,10 +65,20 @@ def check_timestamp(at: datetime) -> datetime:
         raise InvalidInputError("timestamp", at.isoformat(), "have a date in UTC") from None
 
 
-def ahead_error(index: int, event_id: str, at: datetime, now: datetime) -> EventError | None:
-    """Return the fault of a timestamp ahead of our clock, None if it is not ahead."""
-    if at - now <= _AHEAD_MAX:
+def earliest(now: datetime, age_s_max: int | None) -> datetime:
+    """Return the earliest timestamp that is not too old for a new event."""
+    return EARLIEST if age_s_max is None else now - timedelta(seconds=age_s_max)
+
+
+def untimely_error(
+    index: int, event_id: str, at: datetime, now: datetime, age_s_max: int | None
+) -> EventError | None:
+    """Return the fault of a timestamp that is too far from our clock, None if it is not."""
+    if at - now > _AHEAD_MAX:
+        rule = f"be at most {FUTURE_S_MAX} s ahead of the server's time, {iso(now)}"
+    elif at < earliest(now, age_s_max):
+        rule = f"be at most {age_s_max} s old with this key; the server's time is {iso(now)}"
+    else:
         return None
-    rule = f"be at most {FUTURE_S_MAX} s ahead of the server's time, {iso(now)}"
     reason = str(InvalidInputError("timestamp", iso(at), rule))
     return EventError(index=index, event_id=event_id, field="timestamp", reason=reason)
