@@ -15,6 +15,7 @@ from streamgauge.cli.findings import Finding, failed, ok, warning
 from streamgauge.core.clock import NS_PER_S
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import ConfigurationError
+from streamgauge.core.mounts import MOUNTS, NETWORK, file_system_of
 from streamgauge.core.units import ByteUnit, format_bytes
 
 # A full day of a busy server's log; the engine needs room to merge as well.
@@ -25,9 +26,7 @@ _SYNCS: Final = 25
 # Drives with a capacitor answer in some 20 microseconds; only memory is faster than this.
 _SYNC_NS_HONEST: Final = 8_000
 # Files there are not locked or synced as ours must be.
-_REMOTE: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "vboxsf", "virtiofs"}
-)
+_REMOTE: Final = NETWORK | {"9p", "vboxsf", "virtiofs"}
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 
 
@@ -58,22 +57,10 @@ def sync_finding(name: str, median_ns: int) -> Finding:
     return ok(f"{name}: sync", took)
 
 
-def file_system_of(path: Path, mounts: str) -> str:
-    """Return the type of the file system that holds ``path``, from the text of /proc/mounts."""
-    best, found = "", "unknown"
-    for row in mounts.splitlines():
-        _device, point, kind, *_rest = row.split(" ")
-        point = point.encode().decode("unicode_escape")
-        holds = point == "/" or f"{path}/".startswith(f"{point}/")
-        if holds and len(point) >= len(best):
-            best, found = point, kind
-    return found
-
-
 def _file_system(path: Path, name: str) -> Finding:
     check = f"{name}: file system"
     try:
-        mounts = Path("/proc/mounts").read_text(encoding="utf-8")
+        mounts = MOUNTS.read_text(encoding="utf-8")
     except OSError:
         return warning(check, "unknown: this system has no /proc/mounts")
     kind = file_system_of(path.resolve(), mounts)

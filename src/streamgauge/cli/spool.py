@@ -14,7 +14,9 @@ from streamgauge.cli.spool_delivery import deliver
 from streamgauge.cli.spool_rows import refused_row, reports, status_row, verify_row
 from streamgauge.core.clock import SystemClock
 from streamgauge.core.events import MODES
+from streamgauge.sdk.requeue import requeue_letters
 from streamgauge.sdk.spooldir import SPOOL_DIR_VARIABLE, default_spool_dir
+from streamgauge.sinks.late import LatePolicy
 
 _STATUS_COLUMNS = (
     Column("spool", "spool"),
@@ -76,17 +78,22 @@ def verify(spool_dir: Path | None, output: Format) -> None:
         raise ChecksFailedError
 
 
-@spool.command()
+@spool.command("dead-letters")
+@click.option("--put-back", is_flag=True, help="Let them wait again, where their process is gone.")
 @_spool_dir_option
 @output_option
-def refused(spool_dir: Path | None, output: Format) -> None:
-    """List events that will never be taken, with the reason they were refused for."""
+def dead_letters(spool_dir: Path | None, output: Format, *, put_back: bool) -> None:
+    """List events that were refused or held aside, with the reason, or let them be sent again.
+
+    Put back are the events of spools whose process is gone, under the same ids: the next Ingestion
+    of their destination sends them, or spool drain. Mend first what they were refused for.
+    """
+    path = spool_dir or default_spool_dir()
+    if put_back:
+        _put_back(path)
+        return
     with waiting("Reading spools"):
-        rows = [
-            refused_row(each.name, letter)
-            for each in reports(spool_dir or default_spool_dir())
-            for letter in each.refused
-        ]
+        rows = [refused_row(each.name, letter) for each in reports(path) for letter in each.refused]
     emit_rows(output, rows, _REFUSED_COLUMNS, empty="No refused events.")
 
 
@@ -96,8 +103,15 @@ def refused(spool_dir: Path | None, output: Format) -> None:
 @click.option(
     "--account", metavar="NAME", default="", help="The Ingestion's account, if it has one."
 )
+@click.option(
+    "--late",
+    type=click.Choice([policy.value for policy in LatePolicy]),
+    help="The Ingestion's late.  [default: restamp, towards Dodo Payments]",
+)
 @_spool_dir_option
-def drain(mode: str, url: str | None, account: str, spool_dir: Path | None) -> None:
+def drain(
+    mode: str, url: str | None, account: str, late: str | None, spool_dir: Path | None
+) -> None:
     """Deliver what dead processes left for one destination, each event once.
 
     The destination is named as in Ingestion, and the key comes from DODO_PAYMENTS_API_KEY: a
@@ -105,8 +119,22 @@ def drain(mode: str, url: str | None, account: str, spool_dir: Path | None) -> N
     processes are left to them.
     """
     path = spool_dir or default_spool_dir()
-    found = deliver(path, mode=mode, url=url, account=account, clock=SystemClock())
+    found = deliver(path, mode=mode, url=url, account=account, late=late, clock=SystemClock())
     delivered = quantity(found.acknowledged_bytes, "byte")
     hint(f"Delivered {delivered} out of {found.spools:,} spools.")
     if found.refused_bytes:
-        hint(f"{quantity(found.refused_bytes, 'byte')} were refused; spool refused says why.")
+        hint(f"{quantity(found.refused_bytes, 'byte')} were refused; spool dead-letters says why.")
+
+
+def _put_back(path: Path) -> None:
+    if not path.exists():
+        hint(f"No spools in {path}: nothing was refused.")
+        return
+    put = requeue_letters(path)
+    hint(f"Put back {put.events:,} events of {quantity(put.bytes, 'byte')}.")
+    if put.alive:
+        hint(f"Left {len(put.alive)} spools as they are: stop the processes that use them first.")
+    for problem in put.problems:
+        hint(problem)
+    if put.problems:
+        raise ChecksFailedError

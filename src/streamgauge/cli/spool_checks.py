@@ -40,6 +40,6 @@ def report_finding(report: SpoolReport) -> Finding:
         )
     if report.refused:
         return warning(
-            check, f"{len(report.refused):,} events were refused; streamgauge spool refused"
+            check, f"{len(report.refused):,} events were refused; streamgauge spool dead-letters"
         )
     return ok(check, f"{'live' if report.alive else 'left behind'}, {waits} wait")

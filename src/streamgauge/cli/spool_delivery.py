@@ -21,7 +21,9 @@ from streamgauge.sinks.dodo import DodoSink
 _WAIT_S_MAX: Final = 20.0
 
 
-def deliver(path: Path, *, mode: str, url: str | None, account: str, clock: Clock) -> Adopted:
+def deliver(
+    path: Path, *, mode: str, url: str | None, account: str, late: str | None, clock: Clock
+) -> Adopted:
     """Deliver the spools of one destination whose processes are gone.
 
     Raises:
@@ -33,7 +35,7 @@ def deliver(path: Path, *, mode: str, url: str | None, account: str, clock: Cloc
     logging.getLogger("streamgauge").addHandler(logging.NullHandler())
     if not path.exists():
         return Adopted()
-    sink = _KeySink(DodoSink(environment=mode, base_url=url, account=account))
+    sink = _KeySink(DodoSink(environment=mode, base_url=url, account=account, late=late))
     try:
         with waiting(f"Delivering to {sink.destination}") as say:
 
@@ -63,6 +65,7 @@ class _KeySink:
 
     def __init__(self, sink: DodoSink) -> None:
         self.destination = sink.destination
+        self.asks_first = sink.asks_first
         self._sink = sink
         self._refused: AuthError | None = None
 

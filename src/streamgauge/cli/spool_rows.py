@@ -27,6 +27,8 @@ def state_of(report: SpoolReport) -> str:
     """Return whether a spool's process lives."""
     if report.destination is None:
         return "no spool"
+    if report.delivers:
+        return "live, delivers"
     return "live" if report.alive else "left behind"
 
 
@@ -41,6 +43,9 @@ def status_row(report: SpoolReport) -> Tree:
         "open_bytes": report.open_bytes,
         "oldest": None if report.oldest_ns is None else iso(utc(report.oldest_ns)),
         "refused_events": len(report.refused),
+        "acknowledged_bytes": report.settled.acknowledged_bytes,
+        "restamped_bytes": report.settled.restamped_bytes,
+        "crossed_bytes": report.settled.crossed_bytes,
         "problems": "; ".join(report.problems),
     }
 

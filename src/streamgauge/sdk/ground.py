@@ -9,10 +9,12 @@ import msgspec
 
 from streamgauge.core.clock import Clock
 from streamgauge.core.disk import OsDirectory
+from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.files import Directory
 from streamgauge.core.ids import Entropy
 from streamgauge.core.limits import TALLY_PAGE_BYTES
 from streamgauge.core.memory import MemoryDirectory
+from streamgauge.core.mounts import network_file_system
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.spooldir import default_spool_dir
 from streamgauge.sdk.stats import Durability
@@ -45,12 +47,19 @@ def open_ground(spool_dir: Path | None, clock: Clock, notices: Notices) -> Groun
         notices: Told why it is in memory.
 
     Raises:
-        ConfigurationError: The directory is a link, another user's, or open to others.
+        ConfigurationError: The directory is a link, another user's, open to others, or on a network
+            file system.
     """
     try:
-        root = OsDirectory(spool_dir or default_spool_dir(), create=True)
+        path = spool_dir or default_spool_dir()
+        root = OsDirectory(path, create=True)
     except OSError as error:
         return memory_ground(clock, notices, error)
+    if kind := network_file_system(path):
+        raise ConfigurationError(
+            f"the spool {path} is on a network file system ({kind}), where locks and mapped pages "
+            "do not hold between machines; spool_dir must be on a local disk"
+        )
     return Ground(root=root, durability=Durability.DISK, clock=clock)
 
 

@@ -11,12 +11,13 @@ import msgspec
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import CorruptError, StreamgaugeError
 from streamgauge.core.files import Directory
-from streamgauge.sdk.election import is_role_file
+from streamgauge.sdk.election import is_role_file, read_term, role_name
 from streamgauge.sdk.identity import (
     DEAD_LETTERS_NAME,
     LOCK_NAME,
     Checkpoint,
     Destination,
+    Settled,
     read_checkpoint,
     read_identity,
 )
@@ -33,6 +34,8 @@ class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
         name: Its name: the writer id, if it is a spool.
         destination: Where its events go; None: it does not say.
         alive: Whether its process is.
+        delivers: Whether its process delivers, for all spools of its destination.
+        settled: What sinks have answered since it was made.
         pending_events: Events that wait for the sink.
         pending_bytes: As above, in bytes.
         open_bytes: Bytes counted in pages that are in no event yet.
@@ -44,6 +47,8 @@ class SpoolReport(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     destination: Destination | None = None
     alive: bool = False
+    delivers: bool = False
+    settled: Settled = Settled()
     pending_events: int = 0
     pending_bytes: int = 0
     open_bytes: int = 0
@@ -64,14 +69,14 @@ def inspect_spools(spool_dir: Path) -> Iterator[SpoolReport]:
         if is_role_file(name):
             continue
         try:
-            yield _report(root.child(name), name)
+            yield _report(root, root.child(name), name)
         except (FileNotFoundError, NotADirectoryError):
             yield SpoolReport(name=name, problems=("it is no spool",))
         except (StreamgaugeError, OSError) as error:
             yield SpoolReport(name=name, problems=(str(error),))
 
 
-def _report(directory: Directory, name: str) -> SpoolReport:
+def _report(root: Directory, directory: Directory, name: str) -> SpoolReport:
     identity = read_identity(directory)
     checkpoint = read_checkpoint(directory)
     events, problems = _events(directory)
@@ -83,11 +88,15 @@ def _report(directory: Directory, name: str) -> SpoolReport:
     for source in (source for event in events for source in event.sources):
         key = (source.page_id, source.slot)
         billed[key] = max(billed.get(key, 0), source.end)
+    alive = _is_alive(directory)
+    term = read_term(root, role_name(identity.destination))
     open_bytes, damages = _open_bytes(directory, billed)
     return SpoolReport(
         name=name,
         destination=identity.destination,
-        alive=_is_alive(directory),
+        alive=alive,
+        delivers=alive and term is not None and term.writer_id == name,
+        settled=checkpoint.settled,
         pending_events=len(waiting),
         pending_bytes=sum(event.quantity or 0 for event in waiting),
         open_bytes=open_bytes,

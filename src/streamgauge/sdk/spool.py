@@ -73,9 +73,9 @@ class Spool:
         self._closed = False
         self._deliverable = Position(0, 0)
         self._mark: ReleasedMark | None = None
-        self._outbox = Outbox(directory, clock=clock, segments=self.journal.segments)
-        self._number = self._outbox.checkpoint.delivered
-        self._sequence = self._outbox.checkpoint.sequence
+        self._outbox = outbox = Outbox(directory, clock=clock, segments=self.journal.segments)
+        self.dead_letters = outbox.dead_letters
+        self._number, self._sequence = outbox.checkpoint.delivered, outbox.checkpoint.sequence
         self._read_journal()
 
     @property
@@ -247,7 +247,7 @@ class Spool:
     def close(self) -> None:
         """Release the files and then the lock; what waits is adopted by another process."""
         self.journal.close()
-        self._outbox.dead_letters.close()
+        self.dead_letters.close()
         if self._mark is not None:
             self._mark.close()
         self._lock.release()

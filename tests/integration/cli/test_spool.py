@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamgauge import Ingestion
 from streamgauge.cli.client import Client
 from streamgauge.cli.root import run
 from streamgauge.core.disk import OsDirectory
@@ -113,7 +116,7 @@ def test_a_spool_directory_that_is_not_there_holds_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at = ("--spool-dir", str(tmp_path / "none"))
-    for command in ("status", "verify", "refused"):
+    for command in ("status", "verify", "dead-letters"):
         assert json_of(capsys, "spool", command, *at) == []
     assert not (tmp_path / "none").exists()
 
@@ -125,3 +128,74 @@ def test_a_spool_directory_open_to_others_is_refused(
     (tmp_path / "spools").chmod(0o755)
     assert run(["spool", "status", "--spool-dir", str(tmp_path / "spools")]) == 2
     assert "must be ours with mode 0700" in capsys.readouterr().err
+
+
+REFUSED = """
+import os, signal, sys
+from streamgauge import Ingestion
+from streamgauge.sinks.base import BatchRefusedError
+
+class Refusing:
+    destination = sys.argv[1] + " test_mode"
+    def deliver(self, batch):
+        raise BatchRefusedError("400: no such meter")
+    def close(self):
+        pass
+
+ingestion = Ingestion(
+    environment="test_mode", event_name="again", sink=Refusing(), spool_dir=sys.argv[2])
+for n in range(3):
+    ingestion.track(customer_id="c", bytes=100 + n)
+assert ingestion.flush(20)
+assert ingestion.stats().refused_bytes == 303
+ingestion.close()
+"""
+
+
+def test_refused_events_are_listed_put_back_and_sent_again_once(
+    server: Any,
+    operator: Client,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spools = tmp_path / "spools"
+    subprocess.run([sys.executable, "-c", REFUSED, server.url, str(spools)], check=True)
+    at = ("--spool-dir", str(spools))
+    listed = json_of(capsys, "spool", "dead-letters", *at)
+    assert [each["reason"] for each in listed] == ["400: no such meter"] * 3
+    assert run(["spool", "dead-letters", "--put-back", *at]) == 0
+    assert "Put back 3 events of 303 B." in capsys.readouterr().err
+    assert json_of(capsys, "spool", "dead-letters", *at) == []
+    (found,) = json_of(capsys, "spool", "status", *at)
+    assert (found["pending_events"], found["pending_bytes"]) == (3, 303)
+    (checked,) = json_of(capsys, "spool", "verify", *at)
+    assert checked["verdict"] == "whole"
+    made = operator.post("v1", "keys", body={"name": "again"})
+    monkeypatch.setenv("DODO_PAYMENTS_API_KEY", made["token"])
+    assert run(["spool", "drain", "--mode", "test_mode", "--url", server.url, *at]) == 0
+    events = list(operator.items("events", event_name="again"))
+    assert sorted(each["metadata"]["bytes"] for each in events) == [100, 101, 102]
+    assert list(spools.iterdir()) == []
+
+
+def test_a_spool_that_a_live_process_delivers_is_left_to_it(
+    server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("DODO_PAYMENTS_API_KEY", "sg_test_x")
+    spools = tmp_path / "spools"
+    at = ("--spool-dir", str(spools))
+    with Ingestion(
+        environment="test_mode",
+        event_name="stream",
+        base_url=server.url,
+        spool_dir=spools,
+        delivery_interval_s=0.05,
+    ) as ingestion:
+        while not ingestion.stats().delivers:
+            time.sleep(0.01)
+        (found,) = json_of(capsys, "spool", "status", *at)
+        assert found["state"] == "live, delivers"
+        status = run(["spool", "drain", "--mode", "test_mode", "--url", server.url, *at])
+        assert status != 0
+        assert f"process {os.getpid()} delivers for this destination" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamgauge.cli.disk_checks import directory_findings, file_system_of, sync_finding
+from streamgauge.cli.disk_checks import directory_findings, sync_finding
 from streamgauge.cli.findings import Finding, Verdict
 from streamgauge.cli.host_checks import clock_finding
 from streamgauge.cli.root import run
@@ -96,14 +96,6 @@ def test_a_sync_faster_than_any_disk_is_not_believed(median_ns: int, verdict: Ve
 )
 def test_an_implausible_clock_fails(at: datetime, verdict: Verdict) -> None:
     assert clock_finding(At(at)).verdict is verdict
-
-
-def test_the_file_system_is_that_of_the_innermost_mount() -> None:
-    mounts = (
-        "/dev/a / ext4 rw 0 0\nnas:/x /srv/my\\040data nfs4 rw 0 0\ntmpfs /srv/my\\040 tmpfs rw 0 0"
-    )
-    assert file_system_of(Path("/srv/my data/billing"), mounts) == "nfs4"
-    assert file_system_of(Path("/srv/my database"), mounts) == "ext4"
 
 
 def test_files_newer_than_the_clock_fail(private: Path) -> None:

@@ -119,7 +119,7 @@ def plant_pages_alone(path: Path) -> None:
 
 def plant_newer(path: Path) -> None:
     path.mkdir(mode=0o700)
-    (path / "spool.json").write_text('{"format": 2, "anything": []}')
+    (path / "spool.json").write_text('{"format": 3, "anything": []}')
 
 
 def plant_moved(path: Path) -> None:
