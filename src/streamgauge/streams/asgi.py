@@ -19,7 +19,12 @@ from streamgauge.streams.iterables import size_of
 from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.layers import Measured
 from streamgauge.streams.metering import Metering
-from streamgauge.streams.model import LAST_CHUNK_BYTES, chunk_bytes, websocket_bytes
+from streamgauge.streams.model import (
+    LAST_CHUNK_BYTES,
+    STATUSES_WITHOUT_BODY,
+    chunk_bytes,
+    websocket_bytes,
+)
 from streamgauge.streams.requests import AsgiRequestView, Scope
 from streamgauge.streams.servers import HeadModel, adds_chunked, adds_close, link_of
 
@@ -29,7 +34,6 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _EXCHANGES: Final = frozenset({"http", "websocket"})
-_STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 # A server that sends a file itself does not say how much of it arrived. Without the kernel's word
 # a customer who hangs up would be billed for all of it, so frameworks send chunks instead.
@@ -184,6 +188,8 @@ class Response(Exchange):
             except (OSError, ValueError) as error:
                 self._metering.attribution.complain("a message cannot be counted", error)
                 size = 0
+            if self.add is None and self.is_blind:
+                return self._find_payer_and_send(message, size)
             if size:
                 if self.add is None:
                     return self._find_payer_and_send(message, size)
@@ -206,16 +212,22 @@ class Response(Exchange):
         if kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.pathsend":
-            return os.stat(message["path"]).st_size  # noqa: PTH116 - one call, no object
+            self._promise_file(message["path"], {})
         elif kind == "http.response.zerocopysend":
-            return _zero_copy_size(message)
+            self._promise_file(message["file"].fileno(), message)
         elif kind == "websocket.http.response.body":
             return size_of(message.get("body", b""))
         return 0
 
+    def _promise_file(self, file: str | int, part: Message) -> None:
+        count = part.get("count")
+        if count is None:
+            count = os.stat(file).st_size - (part.get("offset") or 0)  # noqa: PTH116 - or fd
+        self.promise(max(count, 0))
+
     def _start(self, message: Message) -> None:
         status, headers = message["status"], message.get("headers", ())
-        self._is_plain = self._counts = self._counts and status not in _STATUSES_WITHOUT_BODY
+        self._is_plain = self._counts = self._counts and status not in STATUSES_WITHOUT_BODY
         if self._head_bytes is None or self._scope.get("http_version") not in {"1.0", "1.1"}:
             return
         headers = list(headers)
@@ -240,7 +252,7 @@ class Response(Exchange):
         self.hold(size)
         payer = self._payer or await self._metering.attribution.find(self.request())
         payer = self._payer or payer
-        if payer is not None and self._held_bytes:
+        if payer is not None and self.has_bytes:
             self.bill(payer)
 
 
@@ -250,11 +262,3 @@ def _message_size(message: Message) -> int:
         return size_of(data)
     text: str = message.get("text") or ""
     return len(text) if text.isascii() else len(text.encode())
-
-
-def _zero_copy_size(message: Message) -> int:
-    count = message.get("count")
-    if count is not None:
-        return int(count)
-    file = message["file"]
-    return max(os.fstat(file).st_size - (message.get("offset") or 0), 0)

@@ -3,6 +3,8 @@
 Chunks are counted when they are handed over, into a session that is held back. What the kernel
 says about the connection settles it: bytes that arrived are billed, bytes that never did are taken
 back. Without a word of the kernel, what was handed over is billed, and readings say ``computed``.
+Files that a server sends itself (sendfile) pass nobody who could count: of these the kernel's word
+is all there is, so they are only promised, and billed as they arrive.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class Exchange:
         "_name",
         "_offset",
         "_payer",
+        "_promised_bytes",
         "_spans",
         "_started_at_ns",
         "_told",
@@ -80,6 +83,8 @@ class Exchange:
         self._info: TcpInfo | None = None
         self._payer: Payer | None = None
         self._held_bytes = 0
+        # Payload that the server sends itself, as far as it did not arrive.
+        self._promised_bytes = 0
         # Sessions with the payload that was handed over before them; most exchanges have one.
         self._spans: list[tuple[HeldSession, int]] = []
         # What sessions were given beyond the payload, since a lower layer is billed.
@@ -109,6 +114,20 @@ class Exchange:
         self._held_bytes += size
         self._metering.attribution.unattributed_bytes += size
 
+    def promise(self, size: int) -> None:
+        """Note payload that the server sends itself; only the kernel sees it."""
+        self._promised_bytes += size
+
+    @property
+    def is_blind(self) -> bool:
+        """Return whether payload is under way that only the kernel sees."""
+        return self._promised_bytes > 0 and self.concluded is None
+
+    @property
+    def has_bytes(self) -> bool:
+        """Return whether there is something that somebody should pay for."""
+        return self._held_bytes > 0 or self._promised_bytes > 0
+
     def bill(self, payer: Payer) -> None:
         """Open a session of ``payer`` with what is held."""
         session = self._metering.attribution.open_session(self.request(), payer)
@@ -119,7 +138,7 @@ class Exchange:
         self._payer = payer
         # Whoever concludes meanwhile must not find bytes between their two places.
         with self._metering.connections.locked():
-            before = self.payload_handed() - self._held_bytes
+            before = self.payload_counted() - self._held_bytes
             self._metering.attribution.unattributed_bytes -= self._held_bytes
             session.add(self._held_bytes)
             self._held_bytes = 0
@@ -131,10 +150,14 @@ class Exchange:
 
     # What was handed over.
 
-    def payload_handed(self) -> int:
-        """Return the bytes of payload so far."""
+    def payload_counted(self) -> int:
+        """Return the bytes of payload so far, without what is only promised."""
         counted = sum(session.total for session, _ in self._spans)
         return counted + self._held_bytes - self._topped_up
+
+    def payload_handed(self) -> int:
+        """Return the bytes of payload so far."""
+        return self.payload_counted() + self._promised_bytes
 
     def attach(self, socket: Readable | None, *, is_tls: bool) -> bool:
         """Begin on the connection behind ``socket``; return whether the kernel can be asked."""
@@ -146,7 +169,7 @@ class Exchange:
         if self.ended:
             return
         self.ended = True
-        if self._held_bytes and self._payer is not None and self.add is None:
+        if self.has_bytes and self._payer is not None and self.add is None:
             self.bill(self._payer)
         if self._connection is not None:
             self._metering.connections.end(self._connection, self)
@@ -179,6 +202,9 @@ class Exchange:
             return None
         self.concluded = readings = self._readings(final=True, certain=certain, sent=sent)
         self._connection = None
+        if not self._spans and self._promised_bytes:
+            self._promised_bytes = 0
+            self.hold(max(readings.payload.bytes - self.payload_counted(), 0))
         self._settle(readings, last=True)
         return None if self._metering.on_measured is None else self._tell
 
@@ -239,9 +265,11 @@ class Exchange:
         # What a lower layer has beyond the payload belongs to who pays now.
         through = max(readings.of(self._metering.layer).bytes, payload)
         share = max(payload - before, 0) + through - payload
-        if share > session.total:
-            self._topped_up += share - session.total
-            session.add(share - session.total)
+        arrived = min(max(payload - self.payload_counted(), 0), self._promised_bytes)
+        missing = max(share - session.total, 0)
+        self._promised_bytes -= arrived
+        self._topped_up += missing - arrived
+        session.add(missing)
         self._tell_layers(session, readings)
         _settle(session, share, last=last)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
+STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 LAST_CHUNK_BYTES: Final = len(b"0\r\n\r\n")
 RECORD_BYTES_MAX: Final = 16_384
 RECORD_OVERHEAD_BYTES: Final = 22

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from streamgauge.streams.kernel.tcp_info import Readable
-from streamgauge.streams.model import Headers, fields_bytes, head_bytes
+from streamgauge.streams.model import STATUSES_WITHOUT_BODY, Headers, fields_bytes, head_bytes
 from streamgauge.streams.requests import Scope
 
 _DEPTH_MAX: Final = 8
 _WRAPPED_NAMES: Final = frozenset({"send", "_send", "asgi_send", "receive", "_receive"})
-_NO_BODY: Final = frozenset({204, 304})
 
 HeadModel = Callable[[int, Headers, bool, bool], int]
 """Bytes of a head: of a status, fields, whether the chunked coding and the end are added."""
@@ -46,14 +45,18 @@ def link_of(scope: Scope, receive: object, send: object) -> Link:
     for end in (*_ends(receive), *_ends(send)):
         module = type(end).__module__
         for package, link in _SERVERS.items():
-            if module.startswith(package) and (found := link(end)) is not None:
+            if module.startswith(package) and (found := _tried(link, end)) is not None:
                 return found
     return Link(None, is_tls=scope.get("scheme") in {"https", "wss"})
 
 
 def adds_chunked(scope: Scope, status: int, headers: Headers) -> bool:
     """Return whether a server must frame a body whose length the application does not say."""
-    if scope.get("method") == "HEAD" or status in _NO_BODY or scope.get("http_version") == "1.0":
+    if (
+        scope.get("method") == "HEAD"
+        or status in STATUSES_WITHOUT_BODY
+        or scope.get("http_version") == "1.0"
+    ):
         return False
     names = {name.lower() for name, _ in headers}
     return b"content-length" not in names and b"transfer-encoding" not in names
@@ -72,6 +75,14 @@ def adds_close(scope: Scope, headers: Headers) -> bool:
     if scope.get("http_version") == "1.0":
         return b"keep-alive" not in asked
     return b"close" in asked
+
+
+def _tried(link: Callable[[Any], Link | None], end: object) -> Link | None:
+    try:
+        return link(end)
+    except (AttributeError, TypeError, ValueError, KeyError):
+        # Another version keeps it elsewhere.
+        return None
 
 
 def _ends(function: object) -> Iterator[object]:

@@ -38,6 +38,11 @@ class Exchange(Protocol):
     ended: bool
     """Whether the application has nothing more to say."""
 
+    @property
+    def is_blind(self) -> bool:
+        """Return whether bytes of it are under way that only the kernel sees."""
+        ...
+
     def began(self, connection: Connection, info: TcpInfo) -> None:
         """Note where in the connection's stream it starts."""
         ...
@@ -217,6 +222,15 @@ class Connections:
                 self._conclude(connection, exchange, certain=False)
             elif exchange.ended:
                 self.end(connection, exchange)
+        self._observe_blind()
+
+    def _observe_blind(self) -> None:
+        """Have bytes that nobody else counts counted, so that a killed process bills them."""
+        with self._lock:
+            known = [(one, one.current) for one in self._by_name.values()]
+        for connection, exchange in known:
+            if exchange is not None and exchange.is_blind:
+                self.refresh(connection, exchange)
 
     def _conclude(
         self, connection: Connection, exchange: Exchange | None, *, certain: bool

@@ -1,0 +1,193 @@
+"""Servers in processes of their own, and what they say they measured and billed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+from tests.wire.client import Client, Link, client_context
+
+ROOT: Final = Path(__file__).parents[2]
+_WAIT_S: Final = 20.0
+
+
+class Row(NamedTuple):
+    """A row of the matrix: where it is served.
+
+    Attributes:
+        kind: Of ``serving``.
+        port: Which of the server's ports.
+        ports: How many ports the server has.
+        is_tls: Whether TLS is spoken there.
+    """
+
+    kind: str
+    port: int
+    ports: int
+    is_tls: bool
+
+
+_PORTS: Final = {
+    "uvicorn-asyncio": (
+        "uvicorn h11 asyncio",
+        "uvicorn h11 asyncio TLS",
+        "uvicorn httptools asyncio",
+        "uvicorn httptools asyncio TLS",
+    ),
+    "uvicorn-uvloop": (
+        "uvicorn h11 uvloop",
+        "uvicorn h11 uvloop TLS",
+        "uvicorn httptools uvloop",
+        "uvicorn httptools uvloop TLS",
+    ),
+    "hypercorn": ("hypercorn HTTP/1.1", "hypercorn HTTP/1.1 TLS"),
+    "gunicorn-sync": ("gunicorn sync",),
+    "gunicorn-sync-tls": ("gunicorn sync TLS",),
+    "gunicorn-gthread": ("gunicorn gthread",),
+    "gunicorn-gthread-tls": ("gunicorn gthread TLS",),
+    "gunicorn-uvicorn": ("gunicorn uvicorn worker",),
+    "gunicorn-prefork": ("gunicorn gthread, 4 workers",),
+}
+ROWS: Final = {
+    name: Row(kind, port, len(names), name.endswith("TLS"))
+    for kind, names in _PORTS.items()
+    for port, name in enumerate(names)
+}
+FIRST_TIER: Final = tuple(name for name in ROWS if "workers" not in name)
+
+
+class Running:
+    """A server that runs."""
+
+    def __init__(self, row: Row, directory: Path, certificate: Path) -> None:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        free = [socket.create_server(("127.0.0.1", 0)) for _ in range(row.ports)]
+        self.ports = [one.getsockname()[1] for one in free]
+        for one in free:
+            one.close()
+        program = (sys.executable, "-W", "ignore", "-m", "tests.servers.serving", row.kind)
+        options = (str(directory), str(certificate), *map(str, self.ports))
+        self._errors = (directory.parent / f"{directory.name}.errors").open("w+")
+        self.process = subprocess.Popen(
+            (*program, *options), stdout=subprocess.PIPE, stderr=self._errors, cwd=ROOT
+        )
+        self.lines: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        assert self.process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
+        self._reader.start()
+        for port in self.ports:
+            self._await_port(port)
+
+    def connect(self, row: Row) -> Client:
+        """Return a client on a new connection."""
+        return Client(self.link(row))
+
+    def link(self, row: Row, receive_buffer_bytes: int | None = None) -> Link:
+        made = socket.socket()
+        if receive_buffer_bytes is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        made.connect(("127.0.0.1", self.ports[row.port]))
+        return Link(made, client_context() if row.is_tls else None)
+
+    def measured(self, customer: str, count: int = 1) -> list[dict[str, Any]]:
+        """Return what was measured of a customer, when there are ``count`` of it."""
+
+        def found() -> list[dict[str, Any]]:
+            known = [line["measured"] for line in self.lines if "measured" in line]
+            return [one for one in known if one["customer_id"] == customer]
+
+        self.wait(lambda: len(found()) >= count, lambda: f"{found()} of {customer}")
+        return found()
+
+    def billed(self, customer: str, size: int) -> None:
+        """Return when a customer was billed for ``size`` bytes; fail if it never is, or exceeds."""
+
+        def found() -> int:
+            known = [line["billed"] for line in self.lines if "billed" in line]
+            return sum(
+                one["metadata"].get("bytes", 0) for one in known if one["customer_id"] == customer
+            )
+
+        self.wait(lambda: found() >= size, lambda: f"{found()} of {size} billed to {customer}")
+        assert found() == size
+
+    def naive(self, customer: str) -> int:
+        """Return what a naive counter beside us had for a customer."""
+
+        def found() -> list[int]:
+            known = [line["naive"] for line in self.lines if "naive" in line]
+            return [size for name, size in known if name == customer]
+
+        self.wait(lambda: bool(found()), lambda: f"no naive count of {customer}")
+        return sum(found())
+
+    def wait(self, condition: Callable[[], bool], message: Callable[[], str]) -> None:
+        end_s = time.monotonic() + _WAIT_S
+        with self._changed:
+            while not condition():
+                if not self._changed.wait(max(end_s - time.monotonic(), 0)):
+                    raise AssertionError(f"{message()}; {self.errors()}")
+
+    def errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()[-4_000:]
+
+    def stop(self) -> int:
+        """Ask it to end, and return its status."""
+        self.process.terminate()
+        try:
+            status = self.process.wait(_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        self._reader.join()
+        self._errors.close()
+        return status
+
+    def _await_port(self, port: int) -> None:
+        end_s = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except OSError:
+                if time.monotonic() > end_s or self.process.poll() is not None:
+                    raise AssertionError(f"no server on {port}: {self.errors()}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def _read(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                with self._changed:
+                    self.lines.append(json.loads(line))
+                    self._changed.notify_all()
+
+
+class Servers:
+    """Starts each server once, when it is first asked for."""
+
+    def __init__(self, directory: Path, certificate: Path) -> None:
+        self._directory = directory
+        self._certificate = certificate
+        self._running: dict[str, Running] = {}
+
+    def of(self, row: Row) -> Running:
+        if row.kind not in self._running:
+            self._running[row.kind] = self.start(row)
+        return self._running[row.kind]
+
+    def start(self, row: Row, name: str = "") -> Running:
+        return Running(row, self._directory / (name or row.kind), self._certificate)
+
+    def close(self) -> None:
+        for one in self._running.values():
+            one.stop()
