@@ -6,14 +6,14 @@ server may send it without copying; its bytes are then the kernel's to count.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from streamgauge.core.clock import Clock
 from streamgauge.core.payers import BILLING_KEY
 from streamgauge.sdk.ingestion import Ingestion
 from streamgauge.streams.attribution import Customer, Metadata
+from streamgauge.streams.bodies import Chunks, CountedInput, SizedChunks, file_size
 from streamgauge.streams.exchange import Exchange
 from streamgauge.streams.iterables import size_of
 from streamgauge.streams.kernel.connections import Connections
@@ -21,7 +21,6 @@ from streamgauge.streams.layers import Measured
 from streamgauge.streams.metering import Metering
 from streamgauge.streams.model import LAST_CHUNK_BYTES, STATUSES_WITHOUT_BODY, chunk_bytes
 from streamgauge.streams.requests import Environ, WsgiRequestView
-from streamgauge.streams.uploads import CountedInput
 from streamgauge.streams.wsgi_servers import link_of
 
 Write = Callable[[bytes], object]
@@ -158,7 +157,7 @@ class Response(Exchange):
         if (
             isinstance(wrapper, type)
             and isinstance(chunks, wrapper)
-            and (size := _file_size(chunks, self._left)) is not None
+            and (size := file_size(chunks, self._left)) is not None
             and self._end_with(chunks)
         ):
             if self._counts:
@@ -239,63 +238,3 @@ class Response(Exchange):
         except AttributeError:
             return False
         return True
-
-
-class Chunks:
-    """Hands on the chunks of an application and counts them."""
-
-    __slots__ = ("_close", "_next", "_response")
-
-    def __init__(self, response: Response, source: Iterable[bytes]) -> None:
-        self._response = response
-        self._close = getattr(source, "close", None)
-        self._next = iter(source).__next__
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            chunk = self._next()
-        except StopIteration:
-            self._response.last()
-            raise
-        self._response.count_chunk(chunk)
-        return chunk
-
-    def close(self) -> None:
-        """Close the source, if it can be closed; then the application is done."""
-        try:
-            if self._close is not None:
-                self._close()
-        finally:
-            self._response.end()
-
-    def __del__(self) -> None:
-        # A server that neither takes nor closes it has nothing more to send.
-        self._response.end()
-
-
-class SizedChunks(Chunks):
-    """The same of a list: some servers make a Content-Length of a single chunk."""
-
-    __slots__ = ("_size",)
-
-    def __init__(self, response: Response, source: Iterable[bytes]) -> None:
-        super().__init__(response, source)
-        self._size = len(source)  # type: ignore[arg-type] # Only what has a length comes here.
-
-    def __len__(self) -> int:
-        return self._size
-
-
-def _file_size(wrapped: Any, length: int | None) -> int | None:  # noqa: ANN401 - a server's own
-    """Return how much of a wrapped file is sent; None: nobody knows before it is read."""
-    file = getattr(wrapped, "filelike", wrapped)
-    try:
-        number = file.fileno()
-        left = os.fstat(number).st_size - os.lseek(number, 0, os.SEEK_CUR)
-    except (AttributeError, OSError, ValueError):
-        # Servers read such files like any other iterable.
-        return None
-    return max(left, 0) if length is None else min(length, max(left, 0))

@@ -1,0 +1,171 @@
+"""Who pays for a stream, byte by byte: sessions in the order of its bytes.
+
+Most streams have one payer. ``bill_to`` may name another in the middle, and what is billed may be a
+lower layer, whose bytes beyond the payload belong to who pays at that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from streamgauge.core.payers import Payer
+from streamgauge.sdk.held import HeldSession
+from streamgauge.sdk.session import has_global_lock
+from streamgauge.streams.metering import Metering
+from streamgauge.streams.readings import Readings
+from streamgauge.streams.view import RequestView
+
+
+class Uncounted:
+    """Stands for a session of which ``add`` must be called, not its cell used."""
+
+    __slots__ = ()
+    cell: memoryview[int] | None = None
+
+
+_UNCOUNTED: Final = Uncounted()
+_CELLS_ARE_WHOLE: Final = has_global_lock()
+
+
+class PaidStream:
+    """The sessions of one stream.
+
+    Attributes:
+        add: Counts a chunk; None: who pays must be found out first.
+        counter: Has the ``cell`` that ``add`` adds to, for hot paths (see ``StreamSession``).
+        concluded: The last word on it.
+    """
+
+    __slots__ = (
+        "_held_bytes",
+        "_metering",
+        "_payer",
+        "_promised_bytes",
+        "_spans",
+        "_told",
+        "_topped_up",
+        "add",
+        "concluded",
+        "counter",
+    )
+
+    def __init__(self, metering: Metering) -> None:
+        self._metering = metering
+        self._payer: Payer | None = None
+        self._held_bytes = 0
+        # Payload that the server sends itself, as far as it did not arrive.
+        self._promised_bytes = 0
+        # Sessions with the payload that was handed over before them; most exchanges have one.
+        self._spans: list[tuple[HeldSession, int]] = []
+        # What sessions were given beyond the payload, since a lower layer is billed.
+        self._topped_up = 0
+        self._told: dict[str, int] | None = None
+        self.add: Callable[[int], None] | None = None
+        self.counter: HeldSession | Uncounted = _UNCOUNTED
+        self.concluded: Readings | None = None
+
+    def request(self) -> RequestView:
+        """Return the request, for who must find out who pays."""
+        raise NotImplementedError
+
+    def bill_to(self, payer: Payer) -> None:
+        """Bill what is not billed yet, and what follows, to ``payer``."""
+        if not self._spans or payer != self._payer:
+            self._payer = payer
+            self.add = None
+            self.counter = _UNCOUNTED
+
+    def hold(self, size: int) -> None:
+        """Count a chunk that nobody pays for, as yet."""
+        self._held_bytes += size
+        self._metering.attribution.unattributed_bytes += size
+
+    def promise(self, size: int) -> None:
+        """Note payload that the server sends itself; only the kernel sees it."""
+        self._promised_bytes += size
+
+    @property
+    def is_blind(self) -> bool:
+        """Return whether payload is under way that only the kernel sees."""
+        return self._promised_bytes > 0 and self.concluded is None
+
+    @property
+    def has_bytes(self) -> bool:
+        """Return whether there is something that somebody should pay for."""
+        return self._held_bytes > 0 or self._promised_bytes > 0
+
+    def bill(self, payer: Payer) -> None:
+        """Open a session of ``payer`` with what is held."""
+        session = self._metering.attribution.open_session(self.request(), payer)
+        if session is None:
+            self.add = self.hold
+            return
+        session.evidence = self
+        self._payer = payer
+        # Whoever concludes meanwhile must not find bytes between their two places.
+        with self._metering.connections.locked():
+            before = self.payload_counted() - self._held_bytes
+            self._metering.attribution.unattributed_bytes -= self._held_bytes
+            session.add(self._held_bytes)
+            self._held_bytes = 0
+            self._spans.append((session, before))
+            if self.concluded is not None:
+                self._settle(self.concluded, last=True)
+        self.add = session.add
+        self.counter = session if _CELLS_ARE_WHOLE else _UNCOUNTED
+
+    def payload_counted(self) -> int:
+        """Return the bytes of payload so far, without what is only promised."""
+        counted = sum(session.total for session, _ in self._spans)
+        return counted + self._held_bytes - self._topped_up
+
+    def payload_handed(self) -> int:
+        """Return the bytes of payload so far."""
+        return self.payload_counted() + self._promised_bytes
+
+    @property
+    def awaited(self) -> bool:
+        """Return whether the application is done and bytes are still on their way."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Settle what is known to have arrived by now."""
+        raise NotImplementedError
+
+    def give_up(self) -> None:
+        """Conclude with what is known, since the process ends."""
+        raise NotImplementedError
+
+    def _settle(self, readings: Readings, *, last: bool) -> None:
+        if not self._spans:
+            return
+        payload = readings.payload.bytes
+        *earlier, (session, before) = self._spans
+        for one, start in earlier:
+            _settle(one, min(max(payload - start, 0), one.total), last=last)
+        # What a lower layer has beyond the payload belongs to who pays now.
+        through = max(readings.of(self._metering.layer).bytes, payload)
+        share = max(payload - before, 0) + through - payload
+        arrived = min(max(payload - self.payload_counted(), 0), self._promised_bytes)
+        missing = max(share - session.total, 0)
+        self._promised_bytes -= arrived
+        self._topped_up += missing - arrived
+        session.add(missing)
+        self._tell_layers(session, readings)
+        _settle(session, share, last=last)
+
+    def _tell_layers(self, session: HeldSession, readings: Readings) -> None:
+        told = self._told = self._told or {}
+        for layer, side in session.sides.items():
+            size, before = readings.of(layer).bytes, told.get(layer, 0)
+            if size > before:
+                side.add(size - before)
+                told[layer] = size
+
+
+def _settle(session: HeldSession, share: int, *, last: bool) -> None:
+    if last:
+        session.finish(share)
+    else:
+        session.settle(share)
