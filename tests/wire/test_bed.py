@@ -64,12 +64,14 @@ def test_a_capture_without_loss_has_each_byte_once_in_full_packets(
 
     ip_header_bytes = 20 if family == socket.AF_INET else 40
     assert egress.stream_bytes == egress.acknowledged_bytes == len(SENT)
-    assert (egress.syns, egress.fins, egress.resets) == (1, 1, 0)
-    assert egress.syn_wire_bytes == ip_header_bytes + 40
-    # Every packet but the SYN-ACK has 32 bytes of TCP header: there is nothing to acknowledge out
-    # of order.
+    # On a busy machine SYN-ACK and FIN may be sent again.
+    assert egress.syns >= 1
+    assert egress.fins >= 1
+    assert egress.resets == 0
+    assert egress.syn_wire_bytes == egress.syns * (ip_header_bytes + 40)
+    # Every other packet has 32 bytes of TCP header: nothing is acknowledged out of order.
     headers = egress.wire_bytes - egress.syn_wire_bytes - len(SENT) - egress.retransmitted_bytes
-    assert headers == (egress.packets - 1) * (ip_header_bytes + 32)
+    assert headers == (egress.packets - egress.syns) * (ip_header_bytes + 32)
     assert egress.packets >= len(SENT) // (1500 - ip_header_bytes - 32)
 
 
@@ -97,8 +99,9 @@ def test_a_lost_syn_ack_is_sent_and_captured_again(
 
 def test_a_namespace_ends_with_the_process_that_made_it_even_if_it_is_killed() -> None:
     program = (
-        "import os, sys; from tests.wire.bed import Bed\n"
-        "bed = Bed(); sleeper = bed.server.start('sleep', '60')\n"
+        "import sys; from tests.wire.bed import Bed\n"
+        "bed = Bed(); sleeper = bed.server.start('sh', '-c', 'echo; exec sleep 60', stdout=-1)\n"
+        "sleeper.stdout.readline()\n"
         "keepers = (space.keeper_pid for space in (bed.server, bed.router, bed.client))\n"
         "print(sleeper.pid, *keepers, flush=True)\n"
         "sys.stdin.read()"

@@ -79,7 +79,7 @@ def test_every_customer_is_billed_what_was_on_the_wire_for_it(
     with Bed() as bed, Server(bed.server, certificate, "--layer", "wire") as server:
         outcomes = [
             run(bed, server, case, tmp_path / "server.pcap")
-            for case in (*cases((0,), ALTERNATING), *cases((10,), HANGING_UP))
+            for case in (*cases((0,), ALTERNATING)[1:3], *cases((10,), HANGING_UP)[:2])
         ]
 
     customers, connections = sums(outcomes, "wire")
