@@ -227,6 +227,7 @@ class Response(Exchange):
 
     def _start(self, message: Message) -> None:
         status, headers = message["status"], message.get("headers", ())
+        self.status = status
         self._is_plain = self._counts = self._counts and status not in STATUSES_WITHOUT_BODY
         if self._head_bytes is None or self._scope.get("http_version") not in {"1.0", "1.1"}:
             return

@@ -98,13 +98,14 @@ class Attribution:
         """Count a failure of the caller's, and log it seldom."""
         self._complaints.add(what, error)
 
-    def open_session(self, request: RequestView, payer: Payer) -> HeldSession | None:
+    def open_session(self, request: RequestView | None, payer: Payer) -> HeldSession | None:
         """Return a session of ``payer``, or None if there can be none."""
         if payer is NOBODY:
             return None
         try:
             own = self._metadata
             if callable(own):
+                assert request is not None, "where there are no requests, metadata is plain"
                 own = _not_awaitable(own(request), "metadata=")
             metadata = {**(own or {}), **payer.metadata}
             return self._ingestion.held_session(

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamgauge.streams.kernel.connections import Connection
+from streamgauge.core.metadata import parse
+from streamgauge.streams.kernel.connection import Connection
 from streamgauge.streams.kernel.tcp_info import Readable, TcpInfo, Traffic
 from streamgauge.streams.layers import Measured
 from streamgauge.streams.metering import Metering
@@ -33,10 +34,12 @@ class Exchange(PaidStream):
     Attributes:
         handed: What was handed over, but for the payload.
         ended: Whether the application has nothing more to say.
+        status: What was answered, once it is.
     """
 
     __slots__ = (
         "_connection",
+        "_done_at_ns",
         "_info",
         "_name",
         "_offset",
@@ -44,11 +47,13 @@ class Exchange(PaidStream):
         "_traffic",
         "ended",
         "handed",
+        "status",
     )
 
     def __init__(self, metering: Metering) -> None:
         super().__init__(metering)
         self._started_at_ns = metering.clock.time_ns()
+        self._done_at_ns: int | None = None
         self._connection: Connection | None = None
         self._name: int | None = None
         self._offset = 0
@@ -56,6 +61,7 @@ class Exchange(PaidStream):
         self._info: TcpInfo | None = None
         self.handed = Handed()
         self.ended = False
+        self.status: int | None = None
 
     def attach(self, socket: Readable | None, *, is_tls: bool) -> bool:
         """Begin on the connection behind ``socket``; return whether the kernel can be asked."""
@@ -67,6 +73,7 @@ class Exchange(PaidStream):
         if self.ended:
             return
         self.ended = True
+        self._done_at_ns = self._metering.clock.time_ns()
         if self.has_bytes and self._payer is not None and self.add is None:
             self.bill(self._payer)
         if self._connection is not None:
@@ -105,6 +112,18 @@ class Exchange(PaidStream):
             self.hold(max(readings.payload.bytes - self.payload_counted(), 0))
         self._settle(readings, last=True)
         return None if self._metering.on_measured is None else self._tell
+
+    def disown(self) -> None:
+        """Leave what was counted to the parent, in a process that was forked.
+
+        The parent's kernel counters go on with what this process sends on the same connection, so
+        of layers below the payload nothing is left to count here.
+        """
+        self._connection = self._info = None
+        self._traffic = _NO_TRAFFIC
+        self.leave()
+        if self._metering.layer != "payload":
+            self.concluded = self._readings(final=True)
 
     # What the SDK asks before it makes events.
 
@@ -157,14 +176,20 @@ class Exchange(PaidStream):
         readings, spans = self.concluded, self._spans
         assert readings is not None, "called after the conclusion"
         session = spans[-1][0] if spans else None
+        texts = session.group.metadata if session is not None else {}
+        now_ns = self._metering.clock.time_ns()
         self._metering.tell(
             Measured(
                 customer_id=session.customer_id if session is not None else None,
+                metadata={key: parse(text) for key, text in texts.items()},
+                request=self.request(),
+                status=self.status,
                 session_id=session.id if session is not None else None,
                 connection=self._name,
                 direction=self._metering.direction,
                 started_at_ns=self._started_at_ns,
-                ended_at_ns=self._metering.clock.time_ns(),
+                done_at_ns=self._done_at_ns or now_ns,
+                ended_at_ns=now_ns,
                 is_complete=readings.is_complete,
                 payload=readings.payload,
                 http=readings.http,

@@ -8,12 +8,15 @@ the network's faults out. Without TLS, ``tls`` equals ``http``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from streamgauge.core.errors import InvalidInputError
+from streamgauge.core.metadata import Scalar
+from streamgauge.streams.view import RequestView
 
 LAYERS: Final = ("payload", "http", "tls", "wire", "wire_once")
 DIRECTIONS: Final = ("egress", "ingress")
@@ -49,10 +52,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         customer_id: Who pays; None: nobody was named.
+        metadata: What the bytes are, as in events.
+        request: The request, as ``customer=`` sees it; None: there was none, as on plain sockets.
+        status: The status that was answered; None: none was.
         session_id: Names the session that was billed; None: there was none.
         connection: The kernel's name (cookie) of the TCP connection; None: it is not known.
         direction: ``egress`` or ``ingress``.
         started_at_ns: When it began, in nanoseconds since 1970.
+        done_at_ns: When the application had nothing more to say; ``ended_at_ns`` if it never said.
         ended_at_ns: When this was known.
         is_complete: Whether everything that was handed over arrived.
         payload: What the application sent, or received.
@@ -63,10 +70,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     customer_id: str | None
+    metadata: Mapping[str, Scalar]
+    request: RequestView | None
+    status: int | None
     session_id: str | None
     connection: int | None
     direction: str
     started_at_ns: int
+    done_at_ns: int
     ended_at_ns: int
     is_complete: bool
     payload: Reading

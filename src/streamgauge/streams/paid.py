@@ -65,9 +65,9 @@ class PaidStream:
         self.counter: HeldSession | Uncounted = _UNCOUNTED
         self.concluded: Readings | None = None
 
-    def request(self) -> RequestView:
-        """Return the request, for who must find out who pays."""
-        raise NotImplementedError
+    def request(self) -> RequestView | None:
+        """Return the request, for who must find out who pays; None: there is none."""
+        return None
 
     def bill_to(self, payer: Payer) -> None:
         """Bill what is not billed yet, and what follows, to ``payer``."""
@@ -124,6 +124,18 @@ class PaidStream:
         """Return the bytes of payload so far."""
         return self.payload_counted() + self._promised_bytes
 
+    def leave(self) -> None:
+        """Leave what was counted to the parent, in a process that was forked."""
+        for session, _ in self._spans:
+            session.forget()
+        self._told = None
+        self._held_bytes = self._promised_bytes = self._topped_up = 0
+        self._spans = [(session, 0) for session, _ in self._spans[-1:]]
+        if self._metering.layer != "payload":
+            self._spans = []
+            self.add = _leave
+            self.counter = _UNCOUNTED
+
     @property
     def awaited(self) -> bool:
         """Return whether the application is done and bytes are still on their way."""
@@ -162,6 +174,10 @@ class PaidStream:
             if size > before:
                 side.add(size - before)
                 told[layer] = size
+
+
+def _leave(_size: int) -> None:
+    """Count nothing."""
 
 
 def _settle(session: HeldSession, share: int, *, last: bool) -> None:

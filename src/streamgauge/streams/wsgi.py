@@ -142,7 +142,8 @@ class Response(Exchange):
         write = self._start_response(*given)
         if not self._sends:
             return write
-        self._counts = self._counts and int(status[:3]) not in STATUSES_WITHOUT_BODY
+        self.status = int(status[:3])
+        self._counts = self._counts and self.status not in STATUSES_WITHOUT_BODY
         lengths = [value for name, value in headers if name.lower() == "content-length"]
         self._left = int(lengths[-1]) if lengths and lengths[-1].isdecimal() else None
         head = self._head() if self._head is not None else None

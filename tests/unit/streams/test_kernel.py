@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streamgauge.core.clock import SystemClock
-from streamgauge.streams.kernel.connections import Connection, Connections
+from streamgauge.streams.kernel.connection import Connection
+from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.kernel.netlink import Identity, Listener, LostError, alive
 from streamgauge.streams.kernel.tcp_info import NOTHING, TcpInfo, Traffic, between, cookie, read
 
@@ -71,6 +72,9 @@ class Stream:
     def conclude(self, *, certain: bool, sent: bool = False) -> None:
         self.conclusions.append((certain, sent))
 
+    def disown(self) -> None:
+        pass
+
 
 @pytest.fixture
 def connections() -> Iterator[Connections]:
@@ -97,6 +101,16 @@ def test_headers_and_the_syn_ack_are_on_the_wire() -> None:
     after = NOTHING._replace(options=1, sent=1_500, retrans=500, acked=1_001, segs_out=3, segs_in=2)
     assert between(NOTHING, after, 20) == Traffic(1_000, 0, 1_500 + 3 * 52 + 60, 2 * 52, 500)
     assert between(NOTHING, after._replace(options=0), 40).wire_out == 1_500 + 3 * 60 + 72
+
+
+def test_the_syn_of_a_connection_that_we_opened_is_a_segment_and_no_byte() -> None:
+    after = NOTHING._replace(state=1, options=1, sent=900, acked=901, segs_out=2, segs_in=2)
+    assert after.counts_syn
+    assert not after._replace(acked=900).counts_syn
+    assert not after._replace(state=4).counts_syn, "an acknowledged FIN looks the same"
+    ours = between(NOTHING, after, 20, is_ours=True)
+    assert (ours.wire_out, ours.wire_in) == (900 + 52 + 60, 52 + 60)
+    assert between(after, after, 20, is_ours=True).wire_in == 0
 
 
 def test_a_count_of_segments_that_wrapped_goes_on() -> None:
@@ -191,6 +205,42 @@ def test_each_exchange_of_a_connection_has_what_was_carried_in_its_time(
     assert streams[0].conclusions == [(True, True)]
     assert streams[1].conclusions == [(True, False)]
     assert connections.count == 0
+
+
+def test_of_a_connection_that_we_opened_the_syn_is_not_among_the_bytes(
+    pair: Callable[[], Pair], connections: Connections
+) -> None:
+    client, server = pair()
+    stream = Stream()
+    assert connections.begin(client, stream)
+    client.sendall(b"x" * 1_000)
+    receive_all(server, 1_000)
+    assert stream.connection is not None
+    until(lambda: (info := read(client)) is not None and info.acked == 1_001)
+    # Of 1,000 more bytes none is acknowledged: the peer's buffer is full of them or they wait.
+    half = stream.connection.read()
+    assert half is not None
+    stream.connection.observe(half._replace(sent=2_000))
+    assert stream.traffic[-1].arrived == 1_000
+    client.close()
+    server.close()
+    until(lambda: bool(stream.conclusions))
+    assert stream.traffic[-1].arrived == 1_000
+
+
+def test_a_socket_that_nobody_holds_is_closed(
+    pair: Callable[[], Pair], connections: Connections
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    stream = Stream()
+    assert connections.begin(server, stream)
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del server
+    assert client.recv(1) == b""
+    client.close()
+    until(lambda: stream.conclusions == [(True, False)])
 
 
 def test_without_announcements_what_is_over_is_concluded_as_uncertain(

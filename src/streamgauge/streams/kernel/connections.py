@@ -10,101 +10,21 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Final
 
 from streamgauge.core.clock import NS_PER_S, Clock
-from streamgauge.streams.kernel.netlink import Destroyed, Identity, alive
+from streamgauge.streams.kernel.connection import Connection, Exchange, identity_of
+from streamgauge.streams.kernel.netlink import Destroyed
 from streamgauge.streams.kernel.tcp_info import (
-    IPV4_BYTES,
-    IPV6_BYTES,
     NOTHING,
     Readable,
-    TcpInfo,
-    Traffic,
-    between,
     cookie,
     read,
 )
 from streamgauge.streams.kernel.watch import Watch
 
 _LOOK_AGAIN_NS: Final = 5 * NS_PER_S
-
-
-class Exchange(Protocol):
-    """One response, WebSocket or other stream on a connection."""
-
-    ended: bool
-    """Whether the application has nothing more to say."""
-
-    @property
-    def is_blind(self) -> bool:
-        """Return whether bytes of it are under way that only the kernel sees."""
-        ...
-
-    def began(self, connection: Connection, info: TcpInfo) -> None:
-        """Note where in the connection's stream it starts."""
-        ...
-
-    def overlaps(self, info: TcpInfo) -> bool:
-        """Return whether bytes of it are still on their way, so that the next one shares them."""
-        ...
-
-    def observe(self, traffic: Traffic, info: TcpInfo) -> None:
-        """Take what the kernel says now."""
-        ...
-
-    def conclude(self, *, certain: bool, sent: bool = False) -> Callable[[], None] | None:
-        """End: nothing more will be observed.
-
-        Args:
-            certain: Whether the last observation is the last word.
-            sent: Whether everything that was handed over is known to have arrived.
-
-        Returns:
-            What to call when no lock is held.
-        """
-        ...
-
-
-class Connection:
-    """A TCP connection of this process.
-
-    Attributes:
-        name: The kernel's name of it, which is never used again.
-        current: What is served on it, or was last.
-    """
-
-    __slots__ = ("_ip_bytes", "_last", "_socket", "_start", "current", "identity", "name")
-
-    def __init__(self, name: int, socket: Readable, identity: Identity, start: TcpInfo) -> None:
-        self.name = name
-        self.identity = identity
-        self.current: Exchange | None = None
-        self._socket = socket
-        self._ip_bytes = _ip_bytes(identity)
-        self._start = self._last = start
-
-    def read(self) -> TcpInfo | None:
-        """Return its counters, also after this process has closed it; None: it is gone."""
-        # An event loop's socket is a number that may be another connection's by now.
-        info = read(self._socket) if cookie(self._socket) == self.name else None
-        return info or alive(self.identity)
-
-    def observe(self, info: TcpInfo | None) -> None:
-        """Give the current exchange what was carried since it began."""
-        self._last = info or self._last
-        if self.current is not None:
-            self.current.observe(between(self._start, self._last, self._ip_bytes), self._last)
-
-    def serve(self, exchange: Exchange, info: TcpInfo, *, is_first: bool) -> None:
-        """Make ``exchange`` the current one; what is carried from now on is its."""
-        self.current = exchange
-        self._last = info
-        if not is_first:
-            self._start = info
-        exchange.began(self, info)
 
 
 class Connections:
@@ -157,7 +77,7 @@ class Connections:
             connection = self._by_name.get(name)
             is_first = connection is None
             if connection is None:
-                identity = _identity(name, socket)
+                identity = identity_of(name, socket)
                 if identity is None:
                     return False
                 self._watch.listen(identity.local_port)
@@ -246,37 +166,14 @@ class Connections:
 
     def _after_fork(self) -> None:
         """Know nothing: what the parent serves is the parent's to bill."""
+        served = [one.current for one in self._by_name.values()]
         self._lock = threading.RLock()
         self._by_name = {}
         self._over = []
         self._watch = Watch(self._destroyed, self._look)
-
-
-def _identity(name: int, socket: object) -> Identity | None:
-    local = _address(socket, "getsockname")
-    peer = _address(socket, "getpeername")
-    if local is None or peer is None:
-        return None
-    family = getattr(socket, "family", None)
-    return Identity(name, int(family or 0), local[0], local[1], peer[0], peer[1])
-
-
-def _address(socket: object, method: str) -> tuple[bytes, int] | None:
-    import socket as sockets  # noqa: PLC0415 - the name is taken here
-
-    try:
-        host, port, *_ = getattr(socket, method)()
-        family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
-        return sockets.inet_pton(family, host.partition("%")[0]), int(port)
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
-
-
-def _ip_bytes(identity: Identity) -> int:
-    address = identity.peer_address
-    # An IPv4 peer of a socket that takes both is written as ::ffff:a.b.c.d.
-    is_ipv4 = len(address) == 4 or address.startswith(b"\0" * 10 + b"\xff\xff")  # noqa: PLR2004
-    return IPV4_BYTES if is_ipv4 else IPV6_BYTES
+        for exchange in served:
+            if exchange is not None:
+                exchange.disown()
 
 
 def _renew_after_fork(connections: Connections) -> None:

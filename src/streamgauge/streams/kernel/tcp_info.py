@@ -13,11 +13,12 @@ from typing import Final, NamedTuple, Protocol
 INFO_BYTES: Final = 232
 SO_COOKIE: Final = 57
 
-# options@5, snd_mss@16, unacked@24, bytes_acked@120, bytes_received, segs_out, segs_in,
+# state@0, options@5, snd_mss@16, unacked@24, bytes_acked@120, bytes_received, segs_out, segs_in,
 # notsent_bytes, bytes_sent@200, bytes_retrans.
-_LAYOUT: Final = struct.Struct("=5xB10xI4xI92xQQIII52xQQ")
+_LAYOUT: Final = struct.Struct("=B4xB10xI4xI92xQQIII52xQQ")
 _COOKIE: Final = struct.Struct("=Q")
 _TIMESTAMPS: Final = 1
+_BEFORE_FIN: Final = frozenset({1, 8})  # TCP_ESTABLISHED, TCP_CLOSE_WAIT
 _SEGMENTS: Final = 1 << 32
 IPV4_BYTES: Final = 20
 IPV6_BYTES: Final = 40
@@ -40,10 +41,12 @@ class TcpInfo(NamedTuple):
     """A moment of a connection; bytes and segments since its beginning.
 
     Attributes:
+        state: By ``TCP_ESTABLISHED`` and its neighbours in ``include/net/tcp_states.h``.
         options: Bit 0: timestamps.
         mss: Bytes of data in a full segment.
         unacked: Segments sent and not acknowledged.
-        acked: Bytes acknowledged by the peer; an acknowledged FIN counts one.
+        acked: Bytes acknowledged by the peer; an acknowledged FIN counts one, and so does the SYN
+            of a connection that we opened.
         received: Bytes received in order; the peer's FIN counts one.
         segs_out: Segments sent, without the SYN-ACK; 32 bits that wrap.
         segs_in: Segments received; 32 bits that wrap.
@@ -52,6 +55,7 @@ class TcpInfo(NamedTuple):
         retrans: Bytes sent again.
     """
 
+    state: int
     options: int
     mss: int
     unacked: int
@@ -68,8 +72,13 @@ class TcpInfo(NamedTuple):
         """Return the bytes of the stream that the peer's kernel has; no FIN among them."""
         return min(self.acked, self.sent - self.retrans)
 
+    @property
+    def counts_syn(self) -> bool:
+        """Return whether ``acked`` shows that we opened the connection: no FIN is out yet."""
+        return self.state in _BEFORE_FIN and self.acked > self.sent - self.retrans
 
-NOTHING: Final = TcpInfo(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+NOTHING: Final = TcpInfo(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class Traffic(NamedTuple):
@@ -125,19 +134,23 @@ def syn_ack_bytes(ip_bytes: int, options: int) -> int:
     return ip_bytes + _TCP_BYTES + _SYN_ACK_OPTIONS[bool(options & _TIMESTAMPS)]
 
 
-def between(before: TcpInfo, after: TcpInfo, ip_bytes: int) -> Traffic:
+def between(before: TcpInfo, after: TcpInfo, ip_bytes: int, *, is_ours: bool = False) -> Traffic:
     """Return what was carried from ``before``, which may be ``NOTHING``, to ``after``.
 
-    On the wire are the bytes sent, which include retransmissions, and a header per segment.
+    On the wire are the bytes sent, which include retransmissions, and a header per segment. Of a
+    connection that we opened, both the SYN and the SYN-ACK are counted as segments, but with the
+    shorter header of the others.
     """
     header = header_bytes(ip_bytes, after.options)
-    first = syn_ack_bytes(ip_bytes, after.options) if before is NOTHING else 0
+    syn = syn_ack_bytes(ip_bytes, after.options) if before is NOTHING else 0
+    longer = syn - header if syn and is_ours else 0
+    first = longer if is_ours else syn
     segs_out = (after.segs_out - before.segs_out) % _SEGMENTS
     segs_in = (after.segs_in - before.segs_in) % _SEGMENTS
     return Traffic(
         arrived=after.arrived - before.arrived,
         received=after.received - before.received,
         wire_out=after.sent - before.sent + segs_out * header + first,
-        wire_in=after.received - before.received + segs_in * header,
+        wire_in=after.received - before.received + segs_in * header + longer,
         retransmitted=after.retrans - before.retrans,
     )
