@@ -17,7 +17,7 @@ import click
 import pytest
 
 import streamgauge
-from streamgauge import asgi, customers, testing
+from streamgauge import asgi, customers, playback, testing
 from streamgauge.cli.root import root
 from streamgauge.core import limits
 from streamgauge.server import config
@@ -111,7 +111,16 @@ def test_every_command_line_names_a_command_and_options_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*streamgauge.__all__, *asgi.__all__, *customers.__all__, *testing.__all__})
+    "name",
+    sorted(
+        {
+            *streamgauge.__all__,
+            *asgi.__all__,
+            *customers.__all__,
+            *playback.__all__,
+            *testing.__all__,
+        }
+    ),
 )
 def test_every_public_name_is_documented(name: str) -> None:
     assert name == "__version__" or re.search(rf"\b{name}\b", text())

@@ -37,6 +37,7 @@ from streamgauge.customers import (
     from_session,
     view_of,
 )
+from streamgauge.playback import Manifests, PlaybackSessions
 
 ingestion = Ingestion(environment="test_mode", event_name="stream_consumption", api_key=lambda: "k")
 Ingestion()  # error: call-arg
@@ -135,6 +136,16 @@ StreamBytesMiddleware(app, ingestion=ingestion, customer=resolvers)
 StreamBytesMiddleware(app, ingestion=ingestion, customer=from_path("/{customer_id}"))
 from_jwt(key="secret")  # error: call-arg
 from_header("x-customer", trusted_proxies=[b"10.0.0.0/8"])  # error: list-item
+
+sessions = PlaybackSessions(
+    lambda measured: measured.customer_id and str(measured.metadata["title"]),
+    media=Manifests(lambda request: request.path),
+    on_ended=lambda one: assert_type(one.media_s, Decimal),
+)
+StreamBytesMiddleware(app, ingestion=ingestion, on_measured=sessions)
+assert_type(sessions.id_of("ann", "film"), str)
+PlaybackSessions(len, on_ended=print)  # error: arg-type
+PlaybackSessions(lambda measured: None)  # error: call-arg
 
 
 assert_type(kit.MemorySink().bytes_by_customer(), dict[str, int])

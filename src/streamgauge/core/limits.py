@@ -184,3 +184,13 @@ USAGE_ROWS_MAX: Final = 100_000
 
 # Answering later than a client waits (60 s in the official SDKs) would have the meter made twice.
 ROLLUP_WAIT_S: Final = 5
+
+# Viewers of one process at once and more; a session is about 1.5 KiB.
+PLAYBACK_SESSIONS_MAX: Final = 100_000
+# Renditions of a title and their codecs; a careless quality must not fill memory.
+PLAYBACK_QUALITIES_MAX: Final = 32
+# Of the manifests that an application serves: a whole day of a title in 10 renditions.
+MANIFEST_SEGMENTS_MAX: Final = 200_000
+MANIFEST_TEMPLATES_MAX: Final = 10_000
+# A live window of hours with a line per part; parsing it takes a tenth of a second.
+MANIFEST_CHARS_MAX: Final = 4 * 1024 * 1024

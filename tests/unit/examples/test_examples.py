@@ -83,6 +83,30 @@ def test_real_time_data_bills_the_readings(run: Run, received: MemorySink) -> No
     assert events[0].metadata["sensor"] == "wind"
 
 
+def test_an_hls_platform_bills_bytes_and_tells_each_playback(
+    run: Run, received: MemorySink, tmp_path: Path
+) -> None:
+    folder = tmp_path / "media" / "film" / "720p"
+    folder.mkdir(parents=True)
+    stream = "#EXT-X-STREAM-INF:BANDWIDTH=3000000,RESOLUTION=1280x720\n720p/index.m3u8\n"
+    (folder.parent / "main.m3u8").write_text(f"#EXTM3U\n{stream}")
+    (folder / "index.m3u8").write_text("#EXTM3U\n#EXTINF:6.006,\n0.ts\n#EXTINF:2.5,\n1.ts\n")
+    for number in (0, 1):
+        (folder / f"{number}.ts").write_bytes(MEDIA)
+    example = run("hls_platform.py")
+    address = f"http://127.0.0.1:{example.port}/token-of-ann/film"
+    with httpx.Client() as player:
+        names = ("main.m3u8", "720p/index.m3u8", "720p/0.ts", "720p/1.ts")
+        answers = [player.get(f"{address}/{name}").raise_for_status() for name in names]
+        assert player.get(f"{address}/720p/2.ts").status_code == 404
+        assert player.get(f"{address}/%2e%2e/%2e%2e/spool").status_code == 404
+    example.stop()
+    assert received.bytes_by_customer() == {
+        "customer_ann": sum(len(answer.content) for answer in answers)
+    }
+    assert "customer_ann film 8.506000 s 720p" in example.output
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_fits_a_screen(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
