@@ -101,11 +101,15 @@ class Exchange(PaidStream):
         self._info = info
         self._settle(self._readings(final=False), last=False)
 
-    def conclude(self, *, certain: bool, sent: bool = False) -> Callable[[], None] | None:
-        """End with the last observation; ``sent``: all of it is known to have arrived."""
+    def conclude(
+        self, *, certain: bool, sent: bool = False, leaving: bool = False
+    ) -> Callable[[], None] | None:
+        """End with the last observation (see ``kernel.connections.Exchange``)."""
         if self.concluded is not None:
             return None
-        self.concluded = readings = self._readings(final=True, certain=certain, sent=sent)
+        self.concluded = readings = self._readings(
+            final=True, certain=certain, sent=sent, leaving=leaving
+        )
         self._connection = None
         if not self._spans and self._promised_bytes:
             self._promised_bytes = 0
@@ -149,15 +153,21 @@ class Exchange(PaidStream):
         elif (tell := self.conclude(certain=False)) is not None:
             tell()
 
-    def _readings(self, *, final: bool, certain: bool = True, sent: bool = False) -> Readings:
+    def _readings(
+        self, *, final: bool, certain: bool = True, sent: bool = False, leaving: bool = False
+    ) -> Readings:
         payload = self.payload_handed()
-        info = self._info
+        info, traffic = self._info, self._traffic
         if info is None:
             return read_computed(self.handed, payload, final=final)
         if self._metering.direction == "ingress":
-            return read_received(self.handed, payload, self._traffic, final=final, certain=certain)
+            return read_received(self.handed, payload, traffic, final=final, certain=certain)
         arrived = max(info.arrived - self._offset, 0)
-        accepted = info.sent - info.retrans + info.notsent - self._offset
+        accepted = max(info.sent - info.retrans + info.notsent - self._offset, arrived)
+        if leaving:
+            # The kernel goes on sending what it took, unless the client leaves as well.
+            traffic = traffic._replace(arrived=traffic.arrived + accepted - arrived)
+            arrived = accepted
         payload_arrived = payload
         is_complete = sent or self.handed.is_all(payload, arrived, accepted)
         if not is_complete:
@@ -165,7 +175,7 @@ class Exchange(PaidStream):
         return read_sent(
             self.handed,
             payload_arrived,
-            self._traffic,
+            traffic,
             arrived=arrived,
             is_complete=is_complete,
             final=final,

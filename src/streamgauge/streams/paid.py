@@ -163,7 +163,8 @@ class PaidStream:
         missing = max(share - session.total, 0)
         self._promised_bytes -= arrived
         self._topped_up += missing - arrived
-        session.add(missing)
+        if missing:
+            session.add(missing)
         self._tell_layers(session, readings)
         _settle(session, share, last=last)
 

@@ -69,7 +69,7 @@ class Stream:
     def observe(self, traffic: Traffic, info: TcpInfo) -> None:
         self.traffic.append(traffic)
 
-    def conclude(self, *, certain: bool, sent: bool = False) -> None:
+    def conclude(self, *, certain: bool, sent: bool = False, leaving: bool = False) -> None:
         self.conclusions.append((certain, sent))
 
     def disown(self) -> None:

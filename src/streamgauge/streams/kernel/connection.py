@@ -43,12 +43,15 @@ class Exchange(Protocol):
         """Take what the kernel says now."""
         ...
 
-    def conclude(self, *, certain: bool, sent: bool = False) -> Callable[[], None] | None:
+    def conclude(
+        self, *, certain: bool, sent: bool = False, leaving: bool = False
+    ) -> Callable[[], None] | None:
         """End: nothing more will be observed.
 
         Args:
             certain: Whether the last observation is the last word.
             sent: Whether everything that was handed over is known to have arrived.
+            leaving: Whether this process ends, and its kernel goes on sending.
 
         Returns:
             What to call when no lock is held.

@@ -105,9 +105,9 @@ class Connections:
             self._over.append((self._clock.monotonic_ns(), connection, exchange))
 
     def conclude(self, connection: Connection, exchange: Exchange) -> None:
-        """Conclude ``exchange`` with what is known now."""
+        """Conclude ``exchange`` with what is known now, since this process ends."""
         self.refresh(connection, exchange)
-        self._conclude(connection, exchange, certain=False)
+        self._conclude(connection, exchange, certain=False, leaving=True)
 
     def close(self) -> None:
         """Stop listening."""
@@ -153,14 +153,20 @@ class Connections:
                 self.refresh(connection, exchange)
 
     def _conclude(
-        self, connection: Connection, exchange: Exchange | None, *, certain: bool
+        self,
+        connection: Connection,
+        exchange: Exchange | None,
+        *,
+        certain: bool,
+        leaving: bool = False,
     ) -> None:
         tell = None
         with self._lock:
             if connection.current is exchange:
                 self._by_name.pop(connection.name, None)
                 connection.current = None
-                tell = exchange.conclude(certain=certain) if exchange is not None else None
+                if exchange is not None:
+                    tell = exchange.conclude(certain=certain, leaving=leaving)
         if tell is not None:
             tell()
 

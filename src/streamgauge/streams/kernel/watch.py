@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -32,8 +33,9 @@ class Watch:
     """
 
     def __init__(self, destroyed: Callable[[Destroyed], None], look: Look) -> None:
-        self._tell = destroyed
-        self._look = look
+        # Weak, so that the thread ends with what it serves.
+        self._tell = weakref.WeakMethod(destroyed)
+        self._look = weakref.WeakMethod(look)
         self._ports: set[int] = set()
         self._listener: Listener | None = None
         self._thread: threading.Thread | None = None
@@ -74,10 +76,14 @@ class Watch:
             lost = self._hear()
             if lost or time.monotonic() - looked_s >= _LOOK_S:
                 looked_s = time.monotonic()
+                look = self._look()
+                if look is None:
+                    break
                 try:
-                    self._look(lost=lost)
+                    look(lost=lost)
                 except Exception:
                     _LOGGER.exception("streamgauge goes on measuring after a failure")
+                del look
         if self._listener is not None:
             self._listener.close()
 
@@ -88,7 +94,8 @@ class Watch:
             return False
         try:
             for gone in self._listener.receive(_LOOK_S):
-                self._tell(gone)
+                if (tell := self._tell()) is not None:
+                    tell(gone)
         except LostError:
             return True
         except OSError as error:
