@@ -10,6 +10,7 @@ from pathlib import Path
 NAMES = (
     "session_add",
     "asgi_chunk",
+    "asgi_stream",
     "open_sessions",
     "track_call",
     "known_ids",

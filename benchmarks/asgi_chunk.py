@@ -26,11 +26,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from benchmarks.no_server import NoServer
+from benchmarks.track_call import recording, theirs_us, why_not_node
 from streamgauge import Ingestion
 from streamgauge.asgi import StreamBytesMiddleware
 from streamgauge.testing import MemorySink, assert_conserved
 
 NONE = "unmetered"
+BLUEPRINT_CALLS = 3_000
 CHUNK_BYTES = (4_096, 65_536, 1_048_576)
 App = Callable[..., Coroutine[Any, Any, None]]
 
@@ -178,6 +180,13 @@ def main() -> None:
     for size in CHUNK_BYTES:
         costs = asyncio.run(measure(options.rounds, options.chunks, size))
         show(costs, f"chunks of {size:,} bytes")
+    missing = why_not_node()
+    if missing is not None:
+        print(f"\nnpm blueprint, a call per chunk: skipped, {missing}")
+        return
+    with recording() as (address, _):
+        each_ns = theirs_us(address, BLUEPRINT_CALLS) * 1_000
+    print(f"\n{'npm blueprint, a call per chunk':36}{each_ns:>22,.0f}   (of its own process)")
 
 
 if __name__ == "__main__":

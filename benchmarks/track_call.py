@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from streamgauge import Ingestion, track_stream_bytes
@@ -68,6 +70,23 @@ def theirs_us(address: str, calls: int) -> float:
     return float(ended.stdout)
 
 
+@contextmanager
+def recording() -> Iterator[tuple[str, Callable[[], int]]]:
+    """Yield a recorder's address and what says, at the end, how many events it got."""
+    recorder = subprocess.Popen(
+        [sys.executable, HERE / "recorder.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert recorder.stdout is not None
+    try:
+        yield recorder.stdout.readline().strip(), lambda: int(recorder.communicate(timeout=10)[0])
+    finally:
+        if recorder.poll() is None:
+            recorder.communicate(timeout=10)
+
+
 def why_not_node() -> str | None:
     """Return what is missing to run the npm package, or None."""
     if shutil.which("node") is None:
@@ -86,23 +105,13 @@ def main() -> None:
     missing = why_not_node()
     ours: list[float] = []
     theirs: list[float] = []
-    recorder = subprocess.Popen(
-        [sys.executable, HERE / "recorder.py"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert recorder.stdout is not None
-    address = recorder.stdout.readline().strip()
-    try:
+    with recording() as (address, recorded):
         for _ in range(options.rounds):
             ours.append(ours_us(address, options.calls))
             if missing is None:
                 theirs.append(theirs_us(address, options.calls))
-    finally:
-        recorded, _ = recorder.communicate(timeout=10)
-    sent = (options.calls + WARM_UP_CALLS) * (len(ours) + len(theirs))
-    print(f"events sent: {sent}, recorded: {recorded.strip()}")
+        sent = (options.calls + WARM_UP_CALLS) * (len(ours) + len(theirs))
+        print(f"events sent: {sent}, recorded: {recorded()}")
     report("streamgauge: track_stream_bytes", ours)
     if missing is not None:
         print(f"npm blueprint: trackStreamBytes: skipped, {missing}")
