@@ -36,7 +36,7 @@ bench: $(VENV)/.dev ## Print ratios against peers and limits, measured in one ru
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.dev ## Two hundred rounds of SIGKILL on either side
-	STREAMGAUGE_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_sigkill.py -s --timeout 7200 $(ARGS)
+	STREAMGAUGE_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_sigkill.py tests/e2e/test_server_soak.py -s --timeout 7200 $(ARGS)
 
 capture: $(VENV)/.dev ## Measured bytes beside packet captures in network namespaces; as root
 	$(BIN)/python -m tests.wire $(ARGS)

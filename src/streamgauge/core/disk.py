@@ -189,6 +189,11 @@ class OsDirectory:
         """Remove an empty directory in it."""
         os.rmdir(name, dir_fd=self._fd)
 
+    def free_bytes(self) -> int:
+        """Return how many bytes its file system still takes from us."""
+        status = os.fstatvfs(self._fd)
+        return status.f_bavail * status.f_frsize
+
     def lock(self, name: str) -> Lock | None:
         """Take an exclusive flock without waiting."""
         fd = os.open(name, _FILE_FLAGS | os.O_CREAT, 0o600, dir_fd=self._fd)

@@ -101,6 +101,10 @@ class Directory(Protocol):
         """Remove an empty directory in it."""
         ...
 
+    def free_bytes(self) -> int:
+        """Return how many bytes its file system still takes from us."""
+        ...
+
     def lock(self, name: str) -> Lock | None:
         """Take the lock of that name without waiting, or return None if it is held."""
         ...

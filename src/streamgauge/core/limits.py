@@ -77,6 +77,11 @@ GROUP_KEYS_MAX: Final = 5
 # A page of the longest events is some 33 MB, held in memory; paging scans what it skips.
 EVENTS_PAGE_MAX: Final = 1_000
 EVENTS_PAGE_NUMBER_MAX: Final = 1_000_000
+# Free space below which nothing new is accepted, so that what is accepted can still be inserted.
+DISK_RESERVE_BYTES: Final = 128 * 1024 * 1024
+# Free space below which the engine begins no insert; one with its rollups takes less. An insert
+# that runs out of space may leave the engine thinking that it holds what it does not.
+INSERT_RESERVE_BYTES: Final = 64 * 1024 * 1024
 # Accepted but not on disk; some 200,000 events, a second of a fast disk.
 COMMIT_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 # On disk but not in the engine; a day of an engine that refuses, at a thousand events a second.

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from streamgauge.core.errors import UnavailableError
+from streamgauge.core.limits import DISK_RESERVE_BYTES
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.server.ingest.accept import Acceptor
 from streamgauge.server.ingest.decode import Batch, Scope
@@ -143,6 +144,21 @@ def test_a_repeat_of_an_id_in_flight_waits_for_that_commit(directory: Any) -> No
 
     run(gate, story)
     assert sorted(ids_in(gate)) == ["a", "b", "b", "x"]
+
+
+def test_a_disk_at_its_reserve_is_told_before_anything_is_written(directory: Any) -> None:
+    async def story(acceptor: Acceptor) -> None:
+        assert (await acceptor.accept(TEST, batch("a"))).stored == [True]
+        directory.free_bytes = lambda: DISK_RESERVE_BYTES - 1
+        with pytest.raises(UnavailableError, match="the disk is full but for its reserve"):
+            await acceptor.accept(TEST, batch("b"))
+        assert (await acceptor.accept(TEST, batch("a"))).stored == [False], (
+            "a repeat needs no space"
+        )
+        directory.free_bytes = lambda: DISK_RESERVE_BYTES
+        assert (await acceptor.accept(TEST, batch("b"))).stored == [True]
+
+    run(Wal(directory), story)
 
 
 def test_a_client_that_leaves_changes_nothing_for_its_batch(directory: Any) -> None:

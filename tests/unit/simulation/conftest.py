@@ -205,6 +205,9 @@ class SimDirectory:
         self.fuse.step()
         del self.live[name]
 
+    def free_bytes(self) -> int:
+        return 2**62
+
     def lock(self, name: str) -> Lock | None:
         if name in self.held:
             return None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from streamgauge.core.errors import UnavailableError
-from streamgauge.core.limits import COMMIT_WAIT_S, INGEST_LOG_BYTES_MAX
+from streamgauge.core.limits import COMMIT_WAIT_S, DISK_RESERVE_BYTES, INGEST_LOG_BYTES_MAX
 from streamgauge.server.ingest import rows as lines
 from streamgauge.server.ingest.commit import Commit, Committer
 from streamgauge.server.ingest.decode import Batch, Scope
@@ -100,6 +100,8 @@ class Acceptor:
         record = lines.encode(fresh)
         if not committer.has_room(len(record)):
             raise UnavailableError("too many events wait for the disk", 1)
+        if self._log.free_bytes() < DISK_RESERVE_BYTES:
+            raise UnavailableError("the disk is full but for its reserve", 30)
         if self._log.size_bytes() + len(record) > INGEST_LOG_BYTES_MAX:
             raise UnavailableError("the ingest log is full, since the store takes no events", 30)
         commit = Commit(record, keys, [row.event_id for row in fresh])

@@ -56,6 +56,10 @@ class IngestLog(Protocol):
         """Return the bytes of all segments."""
         ...
 
+    def free_bytes(self) -> int:
+        """Return how many bytes more its disk takes."""
+        ...
+
     def mark(self) -> int:
         """Return the newest segment noted as inserted, 0 for none."""
         ...

@@ -90,6 +90,10 @@ class Wal:
         """Return the bytes of all segments."""
         return self._journal.size_bytes()
 
+    def free_bytes(self) -> int:
+        """Return how many bytes more its disk takes."""
+        return self._directory.free_bytes()
+
     def mark(self) -> int:
         """Return the newest segment noted as inserted, 0 for none."""
         return self._mark

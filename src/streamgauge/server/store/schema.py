@@ -11,6 +11,7 @@ from typing import Final
 from streamgauge.core.limits import (
     DEDUPLICATION_WINDOW_EVENTS,
     DEDUPLICATION_WINDOW_ROLLUPS,
+    INSERT_RESERVE_BYTES,
     SEGMENT_ROWS_MAX,
 )
 
@@ -68,6 +69,7 @@ TABLES: Final = (EVENTS, MINUTES, DAYS, ROLLUPS)
 
 INSERT_SETTINGS: Final[dict[str, str | int]] = {
     "async_insert": 0,
+    "min_free_disk_bytes_to_perform_insert": INSERT_RESERVE_BYTES,
     "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "materialized_views_ignore_errors": 0,
