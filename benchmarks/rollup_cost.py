@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from streamgauge.core.metadata import canonical
-from streamgauge.server.ingest.rows import number
+from streamgauge.server.ingest.rows import numbered
 from streamgauge.server.metering import compile as compiled
 from streamgauge.server.metering.filters import Condition, Conjunction, Filter, Operator
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
@@ -115,7 +115,8 @@ def cost_us(method: str, count: int, inserts: int) -> float:
         prepare(store)
         found = []
         for segment in range(1, inserts + 2):
-            ndjson, _ = number([rows(draw, count, segment * count, names)], segment << 32)
+            lines = numbered([rows(draw, count, segment * count, names)], segment << 32)
+            ndjson = b"\n".join(lines)
             started = time.process_time()
             store.insert(segment, ndjson, count)
             found.append((time.process_time() - started) / count * 1e6)

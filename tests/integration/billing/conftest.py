@@ -23,7 +23,7 @@ from streamgauge.server.catalog.subscriptions import (
     NewSubscription,
     Subscription,
 )
-from streamgauge.server.ingest.rows import Row, encode, number
+from streamgauge.server.ingest.rows import Row, encode, numbered
 from streamgauge.server.metering.filters import (
     Condition,
     Conjunction,
@@ -160,8 +160,8 @@ class Company:
             for at, quantity in uses
         ]
         segment = next(_SEGMENTS)
-        ndjson, count = number([encode(rows)], log_position(segment, 0))
-        self.store.insert(segment, ndjson, count)
+        lines = numbered([encode(rows)], log_position(segment, 0))
+        self.store.insert(segment, b"\n".join(lines), len(lines))
         self.cut = log_position(segment, (1 << ROW_BITS) - 1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamgauge.server.ingest.rows import number
+from streamgauge.server.ingest.rows import numbered
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
 from streamgauge.server.store import EventStore, UsageRow
 
@@ -47,7 +47,8 @@ class Shelf:
 
     def insert(self, segment: int, *rows: dict[str, Any]) -> None:
         record = "\n".join(json.dumps(row) for row in rows).encode()
-        self.store.insert(segment, *number([record], segment << 32))
+        lines = numbered([record], segment << 32)
+        self.store.insert(segment, b"\n".join(lines), len(lines))
 
     def insert_values(self, segment: int, *texts: str) -> None:
         rows = [

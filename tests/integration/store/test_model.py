@@ -22,8 +22,9 @@ from streamgauge.server.metering.meter import Aggregation, AggregationType, Mete
 from streamgauge.server.store import Bucket
 from tests.integration.store.conftest import Shelf
 
-START = datetime(2026, 2, 27, tzinfo=UTC)
-END = START + timedelta(days=4)
+START = datetime(2026, 1, 30, tzinfo=UTC)
+DAYS = 32
+END = START + timedelta(days=DAYS)
 NAMES = itertools.count(1)
 SEGMENTS = itertools.count(1)
 TEXTS = ("hd", "sd", "5", "")
@@ -58,7 +59,9 @@ THREE_LEVELS = filters(conditions() | filters(conditions() | filters(conditions(
 KINDS = st.tuples(st.sampled_from(AggregationType), st.sampled_from(KEYS), st.none() | THREE_LEVELS)
 EVENTS = st.tuples(
     st.sampled_from(("a", "b")),
-    st.integers(-1, 4 * 24 * 60).map(lambda minute: START + timedelta(minutes=minute, seconds=7)),
+    st.integers(-1, DAYS * 24 * 60).map(
+        lambda minute: START + timedelta(minutes=minute, seconds=7)
+    ),
     st.dictionaries(st.sampled_from(KEYS), st.sampled_from((*TEXTS, *NUMBERS, True)), max_size=3),
 )
 STEPS = st.lists(

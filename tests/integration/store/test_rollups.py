@@ -119,7 +119,7 @@ def test_a_backfill_that_died_between_chunks_counts_none_twice(
     assert total(shelf, meter) == 20
 
 
-@pytest.mark.parametrize("view", ["to_minutes", "to_days"])
+@pytest.mark.parametrize("view", ["to_minutes", "to_days", "to_months"])
 def test_rows_that_missed_their_rollup_reach_it_by_the_same_token(
     shelf: Any, new_meter: Any, view: str
 ) -> None:
@@ -129,10 +129,12 @@ def test_rows_that_missed_their_rollup_reach_it_by_the_same_token(
     shelf.store._engine.define(f"DETACH TABLE streamgauge.{view}")
     shelf.insert_values(1, "1", "2")
     shelf.store._engine.define(f"ATTACH TABLE streamgauge.{view}")
-    assert shelf.usage(meter) == []
+    march = {"start": datetime(2026, 3, 1, tzinfo=UTC), "end": datetime(2026, 4, 1, tzinfo=UTC)}
+    assert shelf.usage(meter, **march) == []
     for _ in range(2):
         shelf.insert_values(1, "1", "2")
         assert total(shelf, meter) == 3
+        assert total(shelf, meter, bucket=Bucket.DAY) == 3
         assert total(shelf, meter, bucket=Bucket.MINUTE) == 3
 
 

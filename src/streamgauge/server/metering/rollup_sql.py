@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - Texts go through compile.literal; the rest is our own.
-"""Rollups as SQL: from events to minutes, from minutes to days, and from both to usage."""
+"""Rollups as SQL: from events to minutes, from minutes to longer spans, from all to usage."""
 
 from __future__ import annotations
 
@@ -91,16 +91,22 @@ def minutes(rollups: Sequence[Rollup], *, backfill: str | None = None) -> str:
     )
 
 
-def days(rollups: Sequence[Rollup]) -> str:
-    """Return the query that makes days of minutes."""
+def coarser(rollups: Sequence[Rollup], table: str, start: str) -> str:
+    """Return the query that makes longer spans of the spans in ``table``.
+
+    Args:
+        rollups: Those that are kept.
+        table: What it is made from.
+        start: The function that gives the start of the longer span.
+    """
     # Under other names within, since an alias would hide the column it is made from.
     kept = columns(rollups)
     merged = ", ".join(f"{column.merged} AS whole_{column.name}" for column in kept)
     named = ", ".join(f"whole_{column.name} AS {column.name}" for column in kept)
     return (
-        f"SELECT rollup_id, customer_id, day AS minute, labels, {named} FROM (SELECT rollup_id, "
-        f"customer_id, toDateTime(toStartOfDay(minute, 'UTC'), 'UTC') AS day, labels, {merged} "
-        "FROM streamgauge.minutes GROUP BY rollup_id, customer_id, day, labels)"
+        f"SELECT rollup_id, customer_id, span AS minute, labels, {named} FROM (SELECT rollup_id, "
+        f"customer_id, toDateTime({start}(minute, 'UTC'), 'UTC') AS span, labels, {merged} "
+        f"FROM streamgauge.{table} GROUP BY rollup_id, customer_id, span, labels)"
     )
 
 

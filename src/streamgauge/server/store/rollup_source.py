@@ -1,19 +1,23 @@
 # ruff: noqa: S608 - Values go through compile.literal; the rest is our own text.
-"""A rollup as a source of usage: whole days from days, the rest from minutes."""
+"""A rollup as a source of usage: whole months and days from their tables, the rest by minutes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Callable, Sequence
+from datetime import MAXYEAR, datetime, timedelta
+from typing import Final, NamedTuple
 
 from streamgauge.server.metering import rollup_sql as sql
 from streamgauge.server.metering.rollup import Rollup
-from streamgauge.server.metering.windows import Window
+from streamgauge.server.metering.windows import Window, without
 from streamgauge.server.store.rows import Bucket
 from streamgauge.server.store.usage import Source, UsageQuery, customer, within
 
-_DAY: Final = timedelta(days=1)
+
+class _Span(NamedTuple):
+    table: str
+    floor: Callable[[datetime], datetime]
+    longest: timedelta
 
 
 def serves(rollup: Rollup, asked: UsageQuery) -> bool:
@@ -23,12 +27,7 @@ def serves(rollup: Rollup, asked: UsageQuery) -> bool:
 
 def over_rollup(rollup: Rollup, asked: UsageQuery) -> Source:
     """Return the rows of ``rollup`` as a source."""
-    by_minute, by_day = _split(asked)
-    parts = [
-        _rows(table, windows, rollup, asked)
-        for table, windows in (("minutes", by_minute), ("days", by_day))
-        if windows
-    ]
+    parts = [_rows(table, windows, rollup, asked) for table, windows in _split(asked).items()]
     return Source(
         table=f"({' UNION ALL '.join(parts)})",
         where="1",
@@ -44,22 +43,42 @@ def _rows(table: str, windows: Sequence[Window], rollup: Rollup, asked: UsageQue
     return f"SELECT {columns} FROM streamgauge.{table} WHERE {' AND '.join(where)}"
 
 
-def _split(asked: UsageQuery) -> tuple[list[Window], list[Window]]:
-    """Return the parts of the windows that are read by the minute, and those by the day."""
-    if asked.bucket in {Bucket.MINUTE, Bucket.HOUR}:
-        return list(asked.windows), []
-    by_minute, by_day = list[Window](), list[Window]()
-    for window in asked.windows:
-        first = _midnight(window.start + _DAY - timedelta(microseconds=1))
-        last = _midnight(window.end)
-        if first >= last:
-            by_minute.append(window)
-            continue
-        by_day.append(Window(start=first, end=last))
-        edges = (Window(start=window.start, end=first), Window(start=last, end=window.end))
-        by_minute += [edge for edge in edges if edge.start < edge.end]
-    return by_minute, by_day
+def _split(asked: UsageQuery) -> dict[str, list[Window]]:
+    """Return which parts of the windows are read from which table."""
+    found = dict[str, list[Window]]()
+    rest = list(asked.windows)
+    for span in _LONGER.get(asked.bucket, ()):
+        whole = [inner for window in rest if (inner := _whole(window, span)) is not None]
+        rest = [part for window in rest for part in without(window, whole)]
+        if whole:
+            found[span.table] = whole
+    if rest:
+        found["minutes"] = rest
+    return found
 
 
-def _midnight(at: datetime) -> datetime:
+def _whole(window: Window, span: _Span) -> Window | None:
+    """Return the whole spans within ``window``, None if there are none."""
+    start, end = span.floor(window.start), span.floor(window.end)
+    if start < window.start:
+        if start.year == MAXYEAR:
+            return None
+        start = span.floor(start + span.longest)
+    return Window(start=start, end=end) if start < end else None
+
+
+def _day(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _month(at: datetime) -> datetime:
+    return _day(at).replace(day=1)
+
+
+_DAYS: Final = _Span("days", _day, timedelta(days=1))
+_MONTHS: Final = _Span("months", _month, timedelta(days=32))
+_LONGER: Final[dict[Bucket | None, tuple[_Span, ...]]] = {
+    None: (_MONTHS, _DAYS),
+    Bucket.MONTH: (_MONTHS, _DAYS),
+    Bucket.DAY: (_DAYS,),
+}

@@ -1,11 +1,11 @@
 # ruff: noqa: S608 - Values go through compile.literal; the rest is our own text.
-"""The minutes and days that usage is read from: kept with every insert, filled from the past.
+"""What usage is read from: minutes, days and months, kept with every insert, filled from the past.
 
-One view makes minutes of events, for all rollups at once, and one makes days of minutes. A new
-rollup fixes a cut, a log position: the view takes what is inserted after it, the backfill what was
-stored up to it. Definitions are written before the views that follow from them, and views are made
-again from them at every start, so a process may die anywhere. Views keep their names: what the
-engine remembers of a repeated insert goes by them.
+One view makes minutes of events, for all rollups at once, one days of minutes, one months of days.
+A new rollup fixes a cut, a log position: the view takes what is inserted after it, the backfill
+what was stored up to it. Definitions are written before the views that follow from them, and views
+are made again from them at every start, so a process may die anywhere. Views keep their names:
+what the engine remembers of a repeated insert goes by them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from streamgauge.server.metering.filters import Operator
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.metering.rollup import Rollup, Shape, needs, scope
 from streamgauge.server.store.engine import Engine
-from streamgauge.server.store.schema import INSERT_SETTINGS
+from streamgauge.server.store.schema import INSERT_SETTINGS, SPANS
 
 FILLING: Final = 0
 FILLED: Final = 1
 RETIRED: Final = 2
-_VIEWS: Final = ("to_days", "to_minutes")
+_STARTS: Final = {"days": "toStartOfDay", "months": "toStartOfMonth"}
 
 Scope = tuple[str, str, str]
 
@@ -197,7 +197,7 @@ class Rollups:
         )
 
     def _remove_rows(self, id: int) -> None:
-        for table in ("minutes", "days"):
+        for table in SPANS:
             if self._engine.rows(
                 f"SELECT 1 FROM streamgauge.{table} WHERE rollup_id = {id} LIMIT 1"
             ):
@@ -207,20 +207,24 @@ class Rollups:
 
     def _make_views(self) -> None:
         live = sorted((*self._filled.values(), *self._filling.values()), key=lambda one: one.id)
-        for view in _VIEWS:
-            self._engine.define(f"DROP VIEW IF EXISTS streamgauge.{view} SYNC")
+        for span in SPANS:
+            self._engine.define(f"DROP VIEW IF EXISTS streamgauge.to_{span} SYNC")
         if not live:
             return
         added = ", ".join(
             f"ADD COLUMN IF NOT EXISTS {column.name} {column.type} CODEC(ZSTD(1))"
             for column in sql.columns(live)
         )
-        for table in ("minutes", "days"):
-            self._engine.define(f"ALTER TABLE streamgauge.{table} {added}")
-        for view, query in zip(_VIEWS, (sql.days(live), sql.minutes(live)), strict=True):
+        for span in SPANS:
+            self._engine.define(f"ALTER TABLE streamgauge.{span} {added}")
+        # The longest spans first, so that no view ever feeds a table without its own.
+        for place in reversed(range(len(SPANS))):
+            span = SPANS[place]
+            query = (
+                sql.coarser(live, SPANS[place - 1], _STARTS[span]) if place else sql.minutes(live)
+            )
             self._engine.define(
-                f"CREATE MATERIALIZED VIEW streamgauge.{view} "
-                f"TO streamgauge.{view.removeprefix('to_')} AS {query}"
+                f"CREATE MATERIALIZED VIEW streamgauge.to_{span} TO streamgauge.{span} AS {query}"
             )
 
     def _chunks(self, one: Rollup) -> list[tuple[int, str, str]]:

@@ -42,7 +42,7 @@ ORDER BY (business_id, mode, event_name, customer_id, timestamp)
 SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW_EVENTS}, {_DURABLE}
 """
 
-# The columns that a rollup needs are added when it is made.
+# The columns that a rollup needs are added when it is made. `minute` is the first one of a span.
 _ROLLUP: Final = f"""(
     rollup_id UInt32,
     customer_id String CODEC(ZSTD(1)),
@@ -55,9 +55,8 @@ ORDER BY (rollup_id, customer_id, minute, labels)
 SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW_ROLLUPS}, {_DURABLE}
 """
 
-MINUTES: Final = f"CREATE TABLE IF NOT EXISTS {DATABASE}.minutes {_ROLLUP}"
-
-DAYS: Final = f"CREATE TABLE IF NOT EXISTS {DATABASE}.days {_ROLLUP}"
+SPANS: Final = ("minutes", "days", "months")
+"""The tables of rollups; each is made from the one before, the first from events."""
 
 ROLLUPS: Final = f"""
 CREATE TABLE IF NOT EXISTS {DATABASE}.rollups (id UInt32, state UInt8, definition String)
@@ -65,7 +64,11 @@ ENGINE = ReplacingMergeTree(state) ORDER BY id
 SETTINGS {_DURABLE}
 """
 
-TABLES: Final = (EVENTS, MINUTES, DAYS, ROLLUPS)
+TABLES: Final = (
+    EVENTS,
+    *(f"CREATE TABLE IF NOT EXISTS {DATABASE}.{span} {_ROLLUP}" for span in SPANS),
+    ROLLUPS,
+)
 
 INSERT_SETTINGS: Final[dict[str, str | int]] = {
     "async_insert": 0,
