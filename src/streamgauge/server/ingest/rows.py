@@ -63,3 +63,9 @@ def ids(lines: Iterable[bytes]) -> dict[tuple[str, str], list[str]]:
             continue
         by_scope.setdefault((row.business_id, row.mode), []).append(row.event_id)
     return by_scope
+
+
+def number(records: Iterable[bytes], first_position: int) -> tuple[bytes, int]:
+    """Return all lines of ``records`` with their log positions as one text, and their number."""
+    lines = numbered(records, first_position)
+    return b"\n".join(lines), len(lines)
