@@ -186,7 +186,13 @@ class Adopter:
             return
         # One without the mark is of a version that delivers its own, or about to go.
         with contextlib.suppress(FileNotFoundError):
-            self._siblings[name] = Sibling(self._root.child(name), name, clock=self._clock)
+            try:
+                self._siblings[name] = Sibling(self._root.child(name), name, clock=self._clock)
+            except (StreamgaugeError, OSError) as error:
+                if isinstance(error, FileNotFoundError):
+                    raise
+                told = f"the live spool {name} cannot be delivered from here: {error}"
+                self._notices.tell("siblings", told)
 
     def _tidy(self, name: str) -> None:
         try:

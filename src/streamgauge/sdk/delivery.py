@@ -77,7 +77,7 @@ class Deliverer:
             trouble = not self._trim(queues) or trouble
             return self._backoff.next_s() if trouble else None
         try:
-            trouble = not self._settle_all(batch) or trouble
+            noted = self._settle_all(batch)
         except RetryLaterError as error:
             return self._later(error)
         except Exception as error:  # noqa: BLE001 - a sink of the host's own must not stop delivery.
@@ -85,8 +85,9 @@ class Deliverer:
             return self._backoff.next_s()
         finally:
             self._trim(dict.fromkeys(parcel.queue for parcel in batch))
-        if trouble:
+        if not noted:
             return self._backoff.next_s()
+        # A spool that cannot be read holds up no other; it is tried again when they are empty.
         self._backoff.reset()
         return max(0, self._not_before_ns - self._clock.monotonic_ns()) / NS_PER_S
 

@@ -14,6 +14,7 @@ IDENTITY_NAME: Final = "spool.json"
 CHECKPOINT_NAME: Final = "checkpoint"
 LOCK_NAME: Final = "lock"
 DEAD_LETTERS_NAME: Final = "dead-letters"
+HELD_NAME: Final = "held"
 RESERVE_NAME: Final = "reserve"
 RELEASED_NAME: Final = "released"
 FORMAT: Final = 2

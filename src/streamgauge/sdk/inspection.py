@@ -14,6 +14,7 @@ from streamgauge.core.files import Directory
 from streamgauge.sdk.election import is_role_file, read_term, role_name
 from streamgauge.sdk.identity import (
     DEAD_LETTERS_NAME,
+    HELD_NAME,
     LOCK_NAME,
     Checkpoint,
     Destination,
@@ -168,9 +169,10 @@ def _open_bytes(directory: Directory, billed: Billed) -> tuple[int, list[str]]:
 
 def _refused(directory: Directory) -> tuple[DeadLetter, ...]:
     letters: dict[str, DeadLetter] = {}
-    with contextlib.suppress(FileNotFoundError):
-        for found in read_records(directory.child(DEAD_LETTERS_NAME)):
-            if isinstance(found, bytes):
-                letter = decode_letter(found)
-                letters[letter.event.event_id] = letter
+    for name in (DEAD_LETTERS_NAME, HELD_NAME):
+        with contextlib.suppress(FileNotFoundError):
+            for found in read_records(directory.child(name)):
+                if isinstance(found, bytes):
+                    letter = decode_letter(found)
+                    letters[letter.event.event_id] = letter
     return tuple(letters.values())

@@ -15,7 +15,13 @@ from streamgauge.core.files import Directory
 from streamgauge.core.journal import Position
 from streamgauge.core.limits import DELIVERY_BYTES_MAX
 from streamgauge.sdk.dead_letters import DeadLetters
-from streamgauge.sdk.identity import Checkpoint, Settled, read_checkpoint, write_checkpoint
+from streamgauge.sdk.identity import (
+    HELD_NAME,
+    Checkpoint,
+    Settled,
+    read_checkpoint,
+    write_checkpoint,
+)
 from streamgauge.sdk.reader import read_between
 from streamgauge.sdk.records import DeadLetter, SpooledEvent, decode_event
 from streamgauge.sinks.base import Late, Verdict
@@ -46,6 +52,7 @@ class Outbox:
         self._segments = segments
         self._places: dict[int, Position] = {}
         self.dead_letters = DeadLetters(directory)
+        self.held = DeadLetters(directory, HELD_NAME, keeps_all=True)
         self.checkpoint = self.written = read_checkpoint(directory)
 
     @property
@@ -84,11 +91,14 @@ class Outbox:
             OSError: Refused events could not be kept; nothing was settled.
         """
         now_ns = self._clock.time_ns()
-        letters = [
-            DeadLetter(event=event, reason=verdict.refused, refused_at_ns=now_ns)
-            for event in events
-            if (verdict := verdicts.get(event.event_id)) and verdict.refused is not None
-        ]
+        letters, held = list[DeadLetter](), list[DeadLetter]()
+        for event in events:
+            verdict = verdicts.get(event.event_id, Verdict())
+            if verdict.refused is not None:
+                letter = DeadLetter(event=event, reason=verdict.refused, refused_at_ns=now_ns)
+                (held if verdict.late is Late.HELD else letters).append(letter)
+        if held:
+            self.held.keep(held)
         removed = self.dead_letters.keep(letters) if letters else 0
         last = events[-1]
         place = self._places.get(last.number, self.cursor)
@@ -124,6 +134,11 @@ class Outbox:
         if is_later:
             self.checkpoint = self.written = found
         return is_later
+
+    def close(self) -> None:
+        """Release the files."""
+        self.dead_letters.close()
+        self.held.close()
 
     def _waiting(self, until: Position) -> Iterator[tuple[Position, SpooledEvent]]:
         last = self.checkpoint.delivered

@@ -11,8 +11,9 @@ from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import LockedError, StreamgaugeError
 from streamgauge.core.files import Directory
+from streamgauge.sdk.dead_letters import DeadLetters
 from streamgauge.sdk.election import is_role_file, role_name
-from streamgauge.sdk.identity import DEAD_LETTERS_NAME
+from streamgauge.sdk.identity import DEAD_LETTERS_NAME, HELD_NAME
 from streamgauge.sdk.records import DeadLetter, encode_record
 from streamgauge.sdk.spool import Spool
 from streamgauge.sdk.spooldir import open_spool
@@ -52,7 +53,7 @@ def requeue_letters(spool_dir: Path, *, clock: Clock | None = None) -> Requeued:
         if is_role_file(name):
             continue
         try:
-            if DEAD_LETTERS_NAME not in root.child(name).names():
+            if not {DEAD_LETTERS_NAME, HELD_NAME} & {*root.child(name).names()}:
                 continue
             spool = open_spool(root, name, None, clock=clock or SystemClock())
         except LockedError:
@@ -79,14 +80,18 @@ def requeue_letters(spool_dir: Path, *, clock: Clock | None = None) -> Requeued:
 
 
 def _put_back(spool: Spool) -> list[DeadLetter]:
-    letters = {letter.event.event_id: letter for letter in spool.dead_letters.read()}
+    kept = {name for name in (DEAD_LETTERS_NAME, HELD_NAME) if name in spool.directory.names()}
+    letters: dict[str, DeadLetter] = {}
+    for name in kept:
+        with contextlib.closing(DeadLetters(spool.directory, name)) as found:
+            letters |= {letter.event.event_id: letter for letter in found.read()}
     for number, letter in enumerate(letters.values(), spool.number + 1):
         # Under a number of its own, and billing no stretch a second time.
         event = msgspec.structs.replace(letter.event, number=number, sequence=0, sources=())
         spool.journal.append(encode_record(event))
     spool.sync()
-    spool.dead_letters.close()
-    _remove_tree(spool.directory, DEAD_LETTERS_NAME)
+    for name in kept:
+        _remove_tree(spool.directory, name)
     return [*letters.values()]
 
 

@@ -82,4 +82,4 @@ class Sibling:
 
     def close(self) -> None:
         """Release the files."""
-        self._outbox.dead_letters.close()
+        self._outbox.close()

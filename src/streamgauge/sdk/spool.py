@@ -74,7 +74,6 @@ class Spool:
         self._deliverable = Position(0, 0)
         self._mark: ReleasedMark | None = None
         self._outbox = outbox = Outbox(directory, clock=clock, segments=self.journal.segments)
-        self.dead_letters = outbox.dead_letters
         self._number, self._sequence = outbox.checkpoint.delivered, outbox.checkpoint.sequence
         self._read_journal()
 
@@ -247,7 +246,7 @@ class Spool:
     def close(self) -> None:
         """Release the files and then the lock; what waits is adopted by another process."""
         self.journal.close()
-        self.dead_letters.close()
+        self._outbox.close()
         if self._mark is not None:
             self._mark.close()
         self._lock.release()

@@ -16,6 +16,7 @@ from streamgauge.core.ids import Entropy, new_writer_id
 from streamgauge.sdk.identity import (
     CHECKPOINT_NAME,
     DEAD_LETTERS_NAME,
+    HELD_NAME,
     IDENTITY_NAME,
     LOCK_NAME,
     Destination,
@@ -124,7 +125,11 @@ def discard_spool(root: Directory, spool: Spool) -> bool:
     """
     directory, name = spool.directory, spool.identity.writer_id
     names = directory.names()
-    kept = DEAD_LETTERS_NAME in names or page_names(spool) or spool.journal.recovery.corrupt
+    kept = (
+        {DEAD_LETTERS_NAME, HELD_NAME} & {*names}
+        or page_names(spool)
+        or spool.journal.recovery.corrupt
+    )
     if kept or not spool.idle:
         spool.close()
         return False

@@ -292,3 +292,24 @@ def test_draining_beside_a_live_deliverer_is_refused_and_says_which(
     workers(1, Far())
     with pytest.raises(Exception, match=r"process \d+ delivers"):
         drain_spools(spool_dir, Far(), environment="test_mode", on_progress=lambda _found: None)
+
+
+def test_a_live_spool_that_cannot_be_read_holds_up_no_other(
+    workers: Any, root: OsDirectory, spool_dir: Path
+) -> None:
+    sink = Far()
+    leader, sound = workers(2, sink)
+    (broken,) = workers(1, sink)
+    for host in (leader, broken, sound):
+        host.track(5)
+        host.engine.tick()
+    (spool_dir / broken.engine.spool.name / "checkpoint").write_bytes(b"{not json")
+    for _ in range(3):
+        leader.engine.adopt()
+        leader.deliver()
+        leader.clock.advance(ADOPTION_INTERVAL_S)
+    sound.deliver()
+    assert sound.engine.settled()
+    assert leader.engine.settled()
+    assert not broken.engine.settled()
+    assert "cannot be delivered from here" in leader.stats().last_error

@@ -264,7 +264,7 @@ def test_what_comes_late_is_held_aside_if_asked_and_holds_up_nothing(
     assert dodo.total_bytes() == 6
     stats = host.stats()
     assert (stats.held_bytes, stats.refused_bytes, stats.acknowledged_bytes) == (5, 5, 6)
-    (letter,) = DeadLetters(host.engine.spool.directory).read()
+    (letter,) = DeadLetters(host.engine.spool.directory, "held").read()
     assert letter.reason.startswith("held: measured at 2026-03-10T22:00:00Z")
     assert_conserved(stats)
 

@@ -265,6 +265,7 @@ class OnceSink:
     """Keeps each id once, as the server does; a process may die before and after its answer."""
 
     destination = "simulated"
+    asks_first = True
 
     def __init__(self) -> None:
         self.fuse = Fuse()
@@ -274,7 +275,10 @@ class OnceSink:
     def deliver(self, batch: Sequence[Outgoing]) -> Delivered:
         self.fuse.step()
         for event in batch:
-            self.repeats += event.event_id in self.bodies
+            if event.event_id in self.bodies:
+                self.repeats += 1
+                doubted = event.attempted_at_ns is not None or self.fuse.refused
+                assert doubted, "what may have arrived is known to be in doubt, after any crash"
             known = self.bodies.setdefault(event.event_id, event.body)
             assert known == event.body, "an id must always name the same event"
         self.fuse.step()
