@@ -133,7 +133,7 @@ class Bed:
         with contextlib.suppress(OSError):
             namespace.run("tc", "qdisc", "del", "dev", device, "root")
         if mbit is not None:
-            rate = ("rate", f"{mbit}mbit", "burst", "32kb", "limit", "64kb")
+            rate = ("rate", f"{mbit}mbit", "burst", "6kb", "limit", "64kb")
             namespace.run("tc", "qdisc", "add", "dev", device, "root", "tbf", *rate)
 
     def close(self) -> None:

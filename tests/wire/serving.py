@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-import msgspec
 import uvicorn
 
 from streamgauge import Ingestion
@@ -103,14 +102,13 @@ def _measuring(reader: str, layer: str) -> Iterator[Any]:
 
 
 def _print_measured(measured: Measured) -> None:
+    readings = {layer: measured.of(layer) for layer in LAYERS}
     _print(
         {
-            **msgspec.to_builtins(measured),
-            **{
-                layer: (reading.bytes, str(reading.how), reading.final)
-                for layer in LAYERS
-                for reading in (measured.of(layer),)
-            },
+            "customer_id": measured.customer_id,
+            "connection": measured.connection,
+            "is_complete": measured.is_complete,
+            **{layer: (one.bytes, one.how, one.final) for layer, one in readings.items()},
         }
     )
 
