@@ -19,6 +19,7 @@ from streamgauge.cli.failures import ChecksFailedError, ExitStatus, exit_status,
 from streamgauge.cli.invoices import invoices
 from streamgauge.cli.keys import keys
 from streamgauge.cli.meters import meters
+from streamgauge.cli.nginx import nginx
 from streamgauge.cli.serve import serve, sign_in
 from streamgauge.cli.spool import spool
 from streamgauge.cli.usage import usage
@@ -46,6 +47,7 @@ for _command in (
     usage,
     invoices,
     spool,
+    nginx,
 ):
     root.add_command(_command)
 

@@ -169,6 +169,12 @@ SECRET_BYTES_MIN: Final = 32
 SIGNED_CUSTOMER_CHARS_MAX: Final = 1_500
 # A leap year: a signature that is to live longer should be made again.
 SIGNED_CUSTOMER_S_MAX: Final = 366 * 24 * 60 * 60
+# nginx takes an upstream's head of 4 KiB unless it is told otherwise; others share it.
+BILL_HEADER_BYTES_MAX: Final = 3_000
+# A line of nginx's log: four bytes for each of its longest header, and the rest.
+LOG_LINE_BYTES_MAX: Final = 64 * 1024
+# Ended connections whose lines were not read yet: minutes at a thousand a second, 64 MB.
+ENDS_KEPT_MAX: Final = 200_000
 # One line a minute per cause says enough in a log.
 LOG_INTERVAL_S: Final = 60
 # Directories listed as left alone; a planted crowd must not fill memory.

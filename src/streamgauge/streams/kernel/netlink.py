@@ -27,6 +27,8 @@ _NLM_F_REQUEST: Final = 1
 _INET_DIAG_INFO: Final = 2
 _ALL_STATES: Final = 0xFFFFFFFF
 _LISTEN: Final = 10
+ANY_COOKIE: Final = 2**64 - 1
+"""Of a connection whose name is not known."""
 _HEAD: Final = struct.Struct("=IHHII")
 # family, state, timer, retransmits, sport, dport, source, destination, interface, cookie.
 _MESSAGE: Final = struct.Struct("=BBBB2s2s16s16sIQ")
@@ -42,11 +44,16 @@ _PROGRAM: Final = struct.Struct("@HP")
 
 
 class Destroyed(NamedTuple):
-    """A socket that is over: the kernel's name of it, its local port, and its last counters."""
+    """A socket that is over: the kernel's name of it, its ends, and its last counters.
+
+    An address is 4 or 16 bytes.
+    """
 
     cookie: int
     port: int
     info: TcpInfo
+    peer_address: bytes
+    peer_port: int
 
 
 class Identity(NamedTuple):
@@ -143,7 +150,7 @@ def alive(connection: Identity) -> TcpInfo | None:
     except (OSError, AttributeError):
         return None
     # What is no longer there may be answered with the listening socket of the same port.
-    found = (one for one in _destroyed(answer) if one.cookie == connection.cookie)
+    found = (one for one in _destroyed(answer) if connection.cookie in (one.cookie, ANY_COOKIE))
     return next((one.info for one in found), None)
 
 
@@ -155,10 +162,12 @@ def _destroyed(data: bytes) -> Iterator[Destroyed]:
             return
         if kind == _SOCK_DIAG_BY_FAMILY and length >= _HEAD.size + _MESSAGE_END:
             message = data[at + _HEAD.size : at + length]
-            _, state, _, _, port, _, _, _, _, cookie = _MESSAGE.unpack_from(message)
+            family, state, _, _, port, peer_port, _, peer, _, cookie = _MESSAGE.unpack_from(message)
             info = _info(message)
             if info is not None and state != _LISTEN:
-                yield Destroyed(cookie, int.from_bytes(port, "big"), info)
+                address = peer[:4] if family == socket.AF_INET else peer
+                ports = int.from_bytes(port, "big"), int.from_bytes(peer_port, "big")
+                yield Destroyed(cookie, ports[0], info, address, ports[1])
         at += -(-length // 4) * 4
 
 
