@@ -27,20 +27,29 @@ def serves(rollup: Rollup, asked: UsageQuery) -> bool:
 
 def over_rollup(rollup: Rollup, asked: UsageQuery) -> Source:
     """Return the rows of ``rollup`` as a source."""
-    parts = [_rows(table, windows, rollup, asked) for table, windows in _split(asked).items()]
+    parts = {
+        f"streamgauge.{table}": _where(windows, rollup, asked)
+        for table, windows in _split(asked).items()
+    }
+    table, where = next(iter(parts.items()))
+    if len(parts) > 1:
+        columns = ", ".join(
+            ["customer_id", "minute", "labels", *sql.used_columns(asked.meter, rollup)]
+        )
+        rows = [f"SELECT {columns} FROM {table} WHERE {where}" for table, where in parts.items()]
+        table, where = f"({' UNION ALL '.join(rows)})", "1"
     return Source(
-        table=f"({' UNION ALL '.join(parts)})",
-        where="1",
+        table=table,
+        where=where,
         time="minute",
         groups=tuple(sql.label(rollup, key) for key in asked.group_by),
         aggregates=sql.over_rollup(asked.meter, rollup),
     )
 
 
-def _rows(table: str, windows: Sequence[Window], rollup: Rollup, asked: UsageQuery) -> str:
-    columns = ", ".join(["customer_id, minute, labels", *sql.used_columns(asked.meter, rollup)])
-    where = [sql.condition(asked.meter, rollup), within(windows, "minute"), *customer(asked)]
-    return f"SELECT {columns} FROM streamgauge.{table} WHERE {' AND '.join(where)}"
+def _where(windows: Sequence[Window], rollup: Rollup, asked: UsageQuery) -> str:
+    conditions = [sql.condition(asked.meter, rollup), *customer(asked), within(windows, "minute")]
+    return " AND ".join(conditions)
 
 
 def _split(asked: UsageQuery) -> dict[str, list[Window]]:

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS {DATABASE}.events (
     mode LowCardinality(String),
     event_name LowCardinality(String),
     customer_id String,
-    timestamp DateTime64(6, 'UTC'),
+    timestamp DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     event_id String CODEC(ZSTD(1)),
     metadata Map(String, String) CODEC(ZSTD(1)),
     received_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),

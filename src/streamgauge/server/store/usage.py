@@ -135,17 +135,18 @@ def read(engine: Engine, asked: UsageQuery, source: Source) -> list[UsageRow]:
     order, limit = keys, ""
     if asked.top is not None:
         averaged = asked.meter.aggregation.type is AggregationType.AVG
-        size = "quantity / greatest(counted, 1)" if averaged else "quantity"
+        size = f"{amount} / greatest({events}, 1)" if averaged else amount
         order, limit = f"{size} DESC, {keys}", f"LIMIT {asked.top}"
     # Other names than the columns', since an alias would hide the column it sums. The quantity
     # travels as text: the client would make the decimal under its thread's precision.
     query = (
-        f"SELECT * EXCEPT (quantity), toString(quantity) FROM ("  # noqa: S608 - see compiled.literal
-        f"SELECT {selected}, {amount} AS quantity, {events} AS counted, {not_counted} AS skipped "
-        f"FROM {source.table} WHERE {source.where} GROUP BY {keys} HAVING counted + skipped > 0) "
-        f"ORDER BY {order} {limit}"
+        f"SELECT {selected}, toString({amount}) AS quantity, {events} AS counted, "  # noqa: S608
+        f"{not_counted} AS skipped FROM {source.table} WHERE {source.where} "
+        f"GROUP BY {keys} ORDER BY {order} {limit}"
     )
-    return [_row(asked, row) for row in engine.rows(query)]
+    found = [_row(asked, row) for row in engine.rows(query)]
+    # Without anything to group by, the engine gives a row of nothing.
+    return [row for row in found if row.events or row.not_counted]
 
 
 def customer(asked: UsageQuery) -> list[str]:
@@ -175,7 +176,7 @@ def _bucket(bucket: Bucket | None, column: str) -> str:
 
 
 def _row(asked: UsageQuery, row: tuple[Any, ...]) -> UsageRow:
-    bucket, customer_id, *groups, events, not_counted, quantity = row
+    bucket, customer_id, *groups, quantity, events, not_counted = row
     averaged = asked.meter.aggregation.type is AggregationType.AVG
     return UsageRow(
         customer_id=customer_id,
