@@ -48,8 +48,8 @@ PERIOD_COUNT_MAX: Final = 7_306
 # Server: the ingest log and the store.
 # One insert of the engine is one block up to here; above 100,000 rows an insert gets no cheaper.
 SEGMENT_ROWS_MAX: Final = 262_144
-# At about 300 bytes a row, some 100,000 rows; a shortest row has 180 bytes, so rows stay in bounds.
-INGEST_SEGMENT_BYTES_MAX: Final = 32 * 1024 * 1024
+# At about 230 bytes a row, some 100,000 rows; a shortest row has 98 bytes, so rows stay in bounds.
+INGEST_SEGMENT_BYTES_MAX: Final = 24 * 1024 * 1024
 # Blocks the engine remembers: one per insert, month and view. Ten thousand inserts of one month.
 DEDUPLICATION_WINDOW_EVENTS: Final = 10_000
 # The same with a hundred backfilled chunks for each.

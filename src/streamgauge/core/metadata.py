@@ -27,7 +27,7 @@ from streamgauge.core.limits import (
 Scalar = str | int | Decimal | bool
 """What a metadata value is in Python; a float given by a caller is taken by its shortest text."""
 
-_PLAIN: Final = re.compile(r'"[^"\\\x00-\x1f]{0,500}"|0|-?[1-9][0-9]{0,37}|true|false')
+_PLAIN: Final = r'(?:"[^"\\\x00-\x1f]{0,500}"|0|-?[1-9][0-9]{0,37}|true|false)'
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 # Longer exponents cannot name a number within the limits, and must not cost memory to refuse.
 _NUMBER_CHARS_MAX: Final = 200
@@ -61,8 +61,11 @@ def canonical(value: object, *, field: str = "metadata") -> str:
     raise InvalidInputError(field, value, "be a string, a number or a boolean, not nested or null")
 
 
-is_plain: Final = _PLAIN.fullmatch
+is_plain: Final = re.compile(_PLAIN).fullmatch
 """Tells whether a JSON value is canonical as it stood on the wire; most are, so it is no frame."""
+
+are_plain: Final = re.compile(rf"(?:{_PLAIN}(?:\n{_PLAIN})*+)?+").fullmatch
+"""Tells the same of many values, each on a line of its own; none of them has a line feed in it."""
 
 
 def canonical_raw(raw: str, *, field: str = "metadata") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamgauge.core.clock import to_ns
@@ -23,7 +24,8 @@ from streamgauge.server.catalog.subscriptions import (
     NewSubscription,
     Subscription,
 )
-from streamgauge.server.ingest.rows import Row, encode, numbered
+from streamgauge.server.ingest.rows import Head, encode, numbered
+from streamgauge.server.ingest.rules import WireEvent
 from streamgauge.server.metering.filters import (
     Condition,
     Conjunction,
@@ -146,21 +148,22 @@ class Company:
         self, customer_id: str, uses: Sequence[tuple[datetime, object]], **more: object
     ) -> None:
         """Store one event per (timestamp, bytes), in one segment of the log."""
-        rows = [
-            Row(
-                business_id=self.catalog.business_id,
-                mode=MODE,
-                event_name=EVENT_NAME,
-                customer_id=customer_id,
-                timestamp=at,
+        events = [
+            WireEvent(
                 event_id=f"e{next(_EVENTS)}",
-                metadata=canonical_mapping({"bytes": quantity, **more}),
-                received_at=self.clock.at,
+                customer_id=customer_id,
+                event_name=EVENT_NAME,
+                timestamp=at,
+                metadata={
+                    key: msgspec.Raw(msgspec.json.encode(text))
+                    for key, text in canonical_mapping({"bytes": quantity, **more}).items()
+                },
             )
             for at, quantity in uses
         ]
+        record = encode(Head(self.catalog.business_id, MODE, self.clock.at), events)
         segment = next(_SEGMENTS)
-        lines = numbered([encode(rows)], log_position(segment, 0))
+        lines = numbered([record], log_position(segment, 0))
         self.store.insert(segment, b"\n".join(lines), len(lines))
         self.cut = log_position(segment, (1 << ROW_BITS) - 1)
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamgauge.core.backoff import Backoff
@@ -20,7 +21,8 @@ from streamgauge.server.ingest.decode import Scope
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.quarantine import Quarantine
-from streamgauge.server.ingest.rows import Row, encode
+from streamgauge.server.ingest.rows import Head, encode
+from streamgauge.server.ingest.rules import WireEvent
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
 from streamgauge.server.store import EventStore
@@ -248,12 +250,13 @@ def test_a_log_of_another_store_is_refused(plant: Any) -> None:
 def poisoned(plant: Any, *bad: int) -> list[str]:
     """Put a segment into the log in which the engine takes every row but these."""
     ids = [f"row{number}" for number in range(20)]
-    rows = [Row(*SCOPE, "stream", "c", NOW, id, {"bytes": "1"}, NOW) for id in ids]
-    lines = encode(rows).splitlines()
+    one = msgspec.Raw(b'"1"')
+    events = [WireEvent(id, "c", "stream", NOW, {"bytes": one}) for id in ids]
+    head, *lines = encode(Head(*SCOPE, NOW), events).splitlines()
     for number in bad:
         lines[number] = lines[number].replace(b'"2026-', b'"never ')
     log = Wal(plant.directory)
-    log.append(b"\n".join(lines) + b"\n")
+    log.append(b"\n".join([head, *lines, b""]))
     log.sync()
     log.seal()
     log.close()

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamgauge.server.ingest.rows import numbered
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
 from streamgauge.server.store import EventStore, UsageRow
 
@@ -46,9 +45,11 @@ class Shelf:
         return whole | changes
 
     def insert(self, segment: int, *rows: dict[str, Any]) -> None:
-        record = "\n".join(json.dumps(row) for row in rows).encode()
-        lines = numbered([record], segment << 32)
-        self.store.insert(segment, b"\n".join(lines), len(lines))
+        lines = [
+            json.dumps({"log_position": place} | row)
+            for place, row in enumerate(rows, segment << 32)
+        ]
+        self.store.insert(segment, "\n".join(lines).encode(), len(lines))
 
     def insert_values(self, segment: int, *texts: str) -> None:
         rows = [

@@ -16,7 +16,8 @@ from streamgauge.server.ingest.accept import Acceptor
 from streamgauge.server.ingest.decode import Batch, Scope
 from streamgauge.server.ingest.errors import BatchRefusedError, EventError
 from streamgauge.server.ingest.keeper import Keeper
-from streamgauge.server.ingest.rows import Row
+from streamgauge.server.ingest.rows import Head
+from streamgauge.server.ingest.rules import WireEvent
 from streamgauge.server.ingest.wal import Wal
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -27,13 +28,13 @@ LIVE = Scope("bus_1", "live_mode")
 def batch(
     *ids: str, scope: Scope = TEST, customer_id: str = "c", ahead: int | None = None
 ) -> Batch:
-    rows = [Row(*scope, "n", customer_id, NOW, id, {"bytes": "1"}, NOW) for id in ids]
+    events = [WireEvent(id, customer_id, "n", NOW, {"bytes": msgspec.Raw(b'"1"')}) for id in ids]
     faults = [
         EventError(index=index, event_id=id, field="timestamp", reason="timestamp is ahead")
         for index, id in enumerate(ids)
         if index == ahead
     ]
-    return Batch(rows, faults)
+    return Batch(Head(*scope, NOW), events, list(ids), faults)
 
 
 def ids_in(wal: Wal) -> list[str]:
@@ -41,7 +42,7 @@ def ids_in(wal: Wal) -> list[str]:
 
 
 def ids_of(records: Iterator[bytes]) -> list[str]:
-    lines = [line for record in records for line in record.splitlines()]
+    lines = [line for record in records for line in record.splitlines()[1:]]
     return [msgspec.json.decode(line)["event_id"] for line in lines]
 
 

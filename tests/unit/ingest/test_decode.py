@@ -9,6 +9,7 @@ import pytest
 from streamgauge.core.errors import InvalidInputError
 from streamgauge.server.ingest.decode import Scope, decode
 from streamgauge.server.ingest.errors import BatchRefusedError, MalformedBodyError
+from streamgauge.server.ingest.rules import WireEvent
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 SCOPE = Scope("bus_1", "test_mode")
@@ -29,18 +30,23 @@ def body(*events: object) -> bytes:
     return json.dumps({"events": events}).encode()
 
 
+def events_of(raw: bytes) -> list[WireEvent]:
+    return decode(raw, SCOPE, NOW).events
+
+
 def test_a_batch_becomes_rows_of_canonical_texts() -> None:
     raw = (
         b'{"events":[{"event_id":"e1","customer_id":"c","event_name":"n","timestamp":'
         b'"2026-03-01T13:30:00.25+02:30","metadata":{"a":18446744073709551616,"b":1.50e1,"c":-0.0,'
         b'"d":"4\\u0035","e":true,"f":0.123456789012}}]}'
     )
-    ((row,), ahead) = decode(raw, SCOPE, NOW)
-    assert (row.business_id, row.mode) == SCOPE
+    head, (row,), ids, ahead = decode(raw, SCOPE, NOW)
+    assert (head.business_id, head.mode, head.received_at) == (*SCOPE, NOW)
+    assert ids == ["e1"]
     assert (row.event_id, row.customer_id, row.event_name) == ("e1", "c", "n")
     assert row.timestamp == datetime(2026, 3, 1, 11, 0, 0, 250_000, tzinfo=UTC)
+    assert row.timestamp is not None
     assert row.timestamp.utcoffset() == timedelta(0)
-    assert row.received_at == NOW
     assert row.metadata == {
         "a": "18446744073709551616",
         "b": "15",
@@ -52,15 +58,26 @@ def test_a_batch_becomes_rows_of_canonical_texts() -> None:
     assert ahead == []
 
 
+def test_a_value_that_is_not_canonical_changes_none_of_its_neighbours() -> None:
+    mixed = [{"a": 1, "b": "x"}, {}, {"a": 1.50, "c": "\n"}, {"b": True}]
+    found = events_of(body(*(event(event_id=f"e{n}", metadata=m) for n, m in enumerate(mixed))))
+    assert [each.metadata for each in found] == [
+        {"a": "1", "b": '"x"'},
+        {},
+        {"a": "1.5", "c": '"\\n"'},
+        {"b": "true"},
+    ]
+
+
 @pytest.mark.parametrize("absent", [..., None])
 def test_an_absent_or_null_timestamp_is_the_servers_time(absent: object) -> None:
-    ((row,), _) = decode(body(event(timestamp=absent)), SCOPE, NOW)
+    (row,) = events_of(body(event(timestamp=absent)))
     assert row.timestamp == NOW
 
 
 @pytest.mark.parametrize("absent", [..., None, {}])
 def test_absent_null_and_empty_metadata_are_the_same(absent: object) -> None:
-    ((row,), _) = decode(body(event(metadata=absent)), SCOPE, NOW)
+    (row,) = events_of(body(event(metadata=absent)))
     assert row.metadata == {}
 
 
@@ -68,22 +85,22 @@ def test_absent_null_and_empty_metadata_are_the_same(absent: object) -> None:
     "text", ["2026-03-01T11:00:00", "2026-03-01 11:00:00", "2026-03-01t11:00:00z"]
 )
 def test_a_naive_or_lower_case_timestamp_is_utc(text: str) -> None:
-    ((row,), _) = decode(body(event(timestamp=text)), SCOPE, NOW)
+    (row,) = events_of(body(event(timestamp=text)))
     assert row.timestamp == datetime(2026, 3, 1, 11, tzinfo=UTC)
 
 
 def test_a_thousand_events_are_one_batch() -> None:
-    rows, _ = decode(body(*(event(event_id=f"e{n}") for n in range(1000))), SCOPE, NOW)
+    rows = events_of(body(*(event(event_id=f"e{n}") for n in range(1000))))
     assert len(rows) == 1000
 
 
 def test_a_timestamp_ahead_is_told_apart_from_the_rules_that_always_hold() -> None:
-    rows, ahead = decode(body(event(timestamp="2026-03-01T12:05:01Z")), SCOPE, NOW)
+    _, rows, _, ahead = decode(body(event(timestamp="2026-03-01T12:05:01Z")), SCOPE, NOW)
     assert len(rows) == 1
     assert [(error.index, error.event_id, error.field) for error in ahead] == [
         (0, "e1", "timestamp")
     ]
-    _, ahead = decode(body(event(timestamp="2026-03-01T12:05:00Z")), SCOPE, NOW)
+    _, _, _, ahead = decode(body(event(timestamp="2026-03-01T12:05:00Z")), SCOPE, NOW)
     assert ahead == []
 
 

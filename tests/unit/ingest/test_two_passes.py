@@ -45,7 +45,7 @@ def test_the_second_pass_finds_a_fault_exactly_where_the_first_refuses(
     body = json.dumps({"events": batch}, ensure_ascii=False).encode(errors="replace")
     errors = refusals(body, NOW, age_s_max)
     try:
-        _, untimely = decode(body, Scope("bus_1", "live_mode"), NOW, age_s_max)
+        untimely = decode(body, Scope("bus_1", "live_mode"), NOW, age_s_max).untimely
         refused: tuple[EventError, ...] = ()
     except BatchRefusedError as error:
         untimely, refused = [], error.errors

@@ -80,11 +80,11 @@ def test_numbering_goes_on_after_everything_was_removed(directory: Any) -> None:
     assert reopened.newest() > 2
 
 
-def test_rows_are_numbered_across_the_records_of_a_segment() -> None:
-    assert numbered([b'{"a":1}\n{"a":2}\n', b'{"a":3}\n'], 40) == [
-        b'{"log_position":40,"a":1}',
-        b'{"log_position":41,"a":2}',
-        b'{"log_position":42,"a":3}',
+def test_rows_are_numbered_across_the_records_of_a_segment_and_get_their_records_head() -> None:
+    assert numbered([b'{"h":1}\n{"a":1}\n{"a":2}\n', b'{"h":2}\n{"a":3}\n'], 40) == [
+        b'{"h":1,"log_position":40,"a":1}',
+        b'{"h":1,"log_position":41,"a":2}',
+        b'{"h":2,"log_position":42,"a":3}',
     ]
 
 

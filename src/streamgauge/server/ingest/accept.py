@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
 
 import msgspec
 
 from streamgauge.core.errors import UnavailableError
 from streamgauge.core.limits import COMMIT_WAIT_S, DISK_RESERVE_BYTES, INGEST_LOG_BYTES_MAX
-from streamgauge.server.ingest import rows as lines
 from streamgauge.server.ingest.commit import Commit, Committer
 from streamgauge.server.ingest.decode import Batch, Scope
 from streamgauge.server.ingest.dedupe import Keys
 from streamgauge.server.ingest.errors import BatchRefusedError
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.log import IngestLog
+from streamgauge.server.ingest.rows import encode
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +77,7 @@ class Acceptor:
             BatchRefusedError: A new event's timestamp is too far from our clock.
             UnavailableError: The log is full or fails; the same batch may be sent again.
         """
-        event_ids = [row.event_id for row in batch.rows]
+        event_ids = batch.event_ids
         await self._wait_for_originals(scope, event_ids)
         keys = self._known.keys(scope, event_ids)
         stored = [not known for known in self._known.known(keys)]
@@ -85,26 +86,29 @@ class Acceptor:
             raise BatchRefusedError(untimely)
         new = sum(stored)
         if new == len(stored):
-            await self._commit(keys, batch.rows)
+            await self._commit(keys, batch)
         elif new:
-            fresh = [row for row, is_new in zip(batch.rows, stored, strict=True) if is_new]
+            fresh = batch._replace(
+                events=list(compress(batch.events, stored)),
+                event_ids=list(compress(event_ids, stored)),
+            )
             await self._commit(keys.where(stored), fresh)
         self.counts["stored"] += new
         self.counts["duplicate"] += len(stored) - new
         return Accepted(stored=stored)
 
-    async def _commit(self, keys: Keys, fresh: list[lines.Row]) -> None:
+    async def _commit(self, keys: Keys, fresh: Batch) -> None:
         committer = self._committer
         if committer is None or committer.trouble is not None:
             raise UnavailableError(f"nothing can be accepted: {self.trouble}", 2)
-        record = lines.encode(fresh)
+        record = encode(fresh.head, fresh.events)
         if not committer.has_room(len(record)):
             raise UnavailableError("too many events wait for the disk", 1)
         if self._log.free_bytes() < DISK_RESERVE_BYTES:
             raise UnavailableError("the disk is full but for its reserve", 30)
         if self._log.size_bytes() + len(record) > INGEST_LOG_BYTES_MAX:
             raise UnavailableError("the ingest log is full, since the store takes no events", 30)
-        commit = Commit(record, keys, [row.event_id for row in fresh])
+        commit = Commit(record, keys, fresh.event_ids)
         self._in_flight.setdefault(keys.scope, {}).update(dict.fromkeys(commit.event_ids, commit))
         committer.submit(commit)
         if not await self._settled(commit):

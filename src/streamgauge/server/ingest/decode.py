@@ -8,19 +8,22 @@ before any rule that depends on time.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Final, NamedTuple
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, cast
 
 import msgspec
 
 from streamgauge.core.errors import InvalidInputError
 from streamgauge.core.events import check_text_id
 from streamgauge.core.limits import METADATA_PAIRS_MAX
-from streamgauge.core.metadata import canonical_raw, check_key, is_plain
+from streamgauge.core.metadata import are_plain, canonical_raw, check_key
 from streamgauge.server.ingest.errors import BatchRefusedError, EventError, MalformedBodyError
 from streamgauge.server.ingest.refusals import refusals
-from streamgauge.server.ingest.rows import Row
+from streamgauge.server.ingest.rows import Head
 from streamgauge.server.ingest.rules import (
+    EARLIEST,
     WireEvent,
     check_count,
     check_text,
@@ -40,11 +43,15 @@ class Batch(NamedTuple):
     """A checked batch.
 
     Attributes:
-        rows: In the order they were sent.
+        head: What they have in common.
+        events: In the order they were sent.
+        event_ids: Theirs.
         untimely: Faults that count only if the id is new: timestamps too far from our clock.
     """
 
-    rows: list[Row]
+    head: Head
+    events: list[WireEvent]
+    event_ids: list[str]
     untimely: list[EventError]
 
 
@@ -55,6 +62,7 @@ class Scope(NamedTuple):
     mode: str
 
 
+_usual: Final = re.compile(r"[!-~]*+").fullmatch
 _BODY: Final = msgspec.json.Decoder(WireBody)
 
 
@@ -86,60 +94,69 @@ def decode(body: bytes, scope: Scope, received_at: datetime, age_s_max: int | No
         raise _refused(body, received_at, age_s_max, error) from error
 
 
-def check_metadata(given: dict[str, msgspec.Raw] | None, checked_keys: set[str]) -> dict[str, str]:
-    """Return canonical texts by key.
-
-    Args:
-        given: As it was sent.
-        checked_keys: Keys known to be good; others are checked and added.
-
-    Raises:
-        InvalidInputError: A key or a value breaks a rule, or there are too many pairs.
-    """
-    if not given:
-        return {}
-    if len(given) > METADATA_PAIRS_MAX:
-        raise InvalidInputError("metadata", len(given), f"have at most {METADATA_PAIRS_MAX} pairs")
-    texts = {}
-    for key, raw in given.items():
-        text = str(raw, "utf-8")
-        if not is_plain(text):
-            text = canonical_raw(text, field=f"metadata.{key}")
-        if key not in checked_keys:
-            checked_keys.add(check_key(key))
-        texts[key] = text
-    return texts
-
-
 def _check(events: list[WireEvent], scope: Scope, now: datetime, age_s_max: int | None) -> Batch:
-    rows, untimely, oldest = [], [], earliest(now, age_s_max)
-    business_id, mode = scope
-    # Names, customers and keys recur within a batch; each is checked once.
-    names, customers, keys = set[str](), set[str](), set[str]()
+    """Check events in place, rule by rule over all of them, where a rule costs least."""
+    event_ids = [event.event_id for event in events]
+    if len(set(event_ids)) != len(event_ids):
+        raise InvalidInputError("event_id", "", "be unique in one request")
+    _check_texts(event_ids, "event_id")
+    _check_texts({event.event_name for event in events}, "event_name")
+    _check_texts({event.customer_id for event in events}, "customer_id")
+    untimely = _check_timestamps(events, now, age_s_max)
+    _check_metadata(events)
+    return Batch(Head(scope.business_id, scope.mode, now), events, event_ids, untimely)
+
+
+def _check_texts(texts: Collection[str], field: str) -> None:
+    """Check texts of the right length: together, unless something about them is unusual."""
+    if not _usual("".join(texts)):
+        for text in texts:
+            check_text_id(text, field=field)
+
+
+def _check_timestamps(
+    events: list[WireEvent], now: datetime, age_s_max: int | None
+) -> list[EventError]:
+    """Put timestamps into UTC, and return the faults that count only for new ids."""
+    untimely, oldest = [], earliest(now, age_s_max)
     for index, event in enumerate(events):
-        at = now if event.timestamp is None else check_timestamp(event.timestamp)
+        at = event.timestamp
+        if at is None:
+            event.timestamp = now
+            continue
+        if at.tzinfo is not UTC or at < EARLIEST:
+            at = event.timestamp = check_timestamp(at)
         if (at > now or at < oldest) and (
             fault := untimely_error(index, event.event_id, at, now, age_s_max)
         ):
             untimely.append(fault)
-        if event.event_name not in names:
-            names.add(check_text_id(event.event_name, field="event_name"))
-        if event.customer_id not in customers:
-            customers.add(check_text_id(event.customer_id, field="customer_id"))
-        row = Row(
-            business_id,
-            mode,
-            event.event_name,
-            event.customer_id,
-            at,
-            check_text_id(event.event_id, field="event_id"),
-            check_metadata(event.metadata, keys),
-            now,
-        )
-        rows.append(row)
-    if len({row.event_id for row in rows}) != len(rows):
-        raise InvalidInputError("event_id", "", "be unique in one request")
-    return Batch(rows, untimely)
+    return untimely
+
+
+def _check_metadata(events: list[WireEvent]) -> None:
+    """Make the values of all events canonical texts."""
+    for event in events:
+        if event.metadata is None:
+            event.metadata = {}
+    given = [event.metadata for event in events if event.metadata]
+    if not given:
+        return
+    for key in set[str]().union(*given):
+        check_key(key)
+    longest = max(map(len, given))
+    if longest > METADATA_PAIRS_MAX:
+        raise InvalidInputError("metadata", longest, f"have at most {METADATA_PAIRS_MAX} pairs")
+    values = [value for pairs in given for value in pairs.values()]
+    joined = b"\n".join(values).decode()
+    if are_plain(joined):
+        texts = iter(joined.split("\n"))
+    else:
+        texts = iter([canonical_raw(str(value, "utf-8")) for value in values])
+    # In place, since new mappings would cost more than everything else here together; from here on
+    # they hold texts where the wire had JSON values.
+    for pairs in cast("list[dict[str, str]]", given):
+        for key in pairs:
+            pairs[key] = next(texts)
 
 
 def _refused(body: bytes, now: datetime, age_s_max: int | None, first: Exception) -> Exception:

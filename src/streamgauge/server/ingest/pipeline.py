@@ -144,7 +144,7 @@ class Pipeline:
         """
         batch = decode(body, scope, self.now(), age_s_max)
         accepted = await self._acceptor.accept(scope, batch)
-        return [row.event_id for row in batch.rows], accepted
+        return batch.event_ids, accepted
 
     async def caught_up(self, timeout_s: float = CAUGHT_UP_WAIT_S) -> int:
         """Wait until everything accepted before this call is in the store.

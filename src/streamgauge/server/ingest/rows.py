@@ -1,4 +1,4 @@
-"""Rows of the ingest log: canonical JSON lines, made again from checked values."""
+"""Records of the ingest log: canonical JSON lines, made again from checked values."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from typing import Final
 
 import msgspec
 
+from streamgauge.server.ingest.rules import WireEvent
+
 _LINES: Final = msgspec.json.Encoder().encode_lines
+_LINE: Final = msgspec.json.Encoder().encode
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """One accepted event as it stands in the log; the store's columns but the log position.
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The first line of a record: what its events have in common.
 
     Attributes:
-        timestamp: Aware, UTC.
-        metadata: Canonical JSON text by key.
         received_at: Aware, UTC.
     """
 
     business_id: str
     mode: str
-    event_name: str
-    customer_id: str
-    timestamp: datetime
-    event_id: str
-    metadata: dict[str, str]
     received_at: datetime
 
 
@@ -39,18 +35,22 @@ class _Id(msgspec.Struct, frozen=True):
 _ID: Final = msgspec.json.Decoder(_Id)
 
 
-def encode(rows: Sequence[Row]) -> bytes:
-    """Return ``rows`` as one record of the log."""
-    return _LINES(rows)
+def encode(head: Head, events: Sequence[WireEvent]) -> bytes:
+    """Return checked events as one record of the log."""
+    return _LINE(head) + b"\n" + _LINES(events)
 
 
 def numbered(records: Iterable[bytes], first_position: int) -> list[bytes]:
-    """Return all lines of ``records`` with their log positions."""
-    lines = [line for record in records for line in record.splitlines()]
-    return [
-        b'{"log_position":%d,%b' % (place, line[1:])
-        for place, line in enumerate(lines, first_position)
-    ]
+    """Return the events of ``records`` as rows of the store, with their log positions."""
+    rows: list[bytes] = []
+    for record in records:
+        head, *lines = record.splitlines()
+        start = b'{%b,"log_position":' % head[1:-1]
+        rows += [
+            b"%b%d,%b" % (start, place, line[1:])
+            for place, line in enumerate(lines, first_position + len(rows))
+        ]
+    return rows
 
 
 def ids(lines: Iterable[bytes]) -> dict[tuple[str, str], list[str]]:
@@ -63,9 +63,3 @@ def ids(lines: Iterable[bytes]) -> dict[tuple[str, str], list[str]]:
             continue
         by_scope.setdefault((row.business_id, row.mode), []).append(row.event_id)
     return by_scope
-
-
-def number(records: Iterable[bytes], first_position: int) -> tuple[bytes, int]:
-    """Return all lines of ``records`` with their log positions as one text, and their number."""
-    lines = numbered(records, first_position)
-    return b"\n".join(lines), len(lines)

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from streamgauge.core.clock import iso, utc
 from streamgauge.core.errors import InvalidInputError
-from streamgauge.core.limits import BATCH_EVENTS_MAX, EPOCH_EARLIEST_S, FUTURE_S_MAX
+from streamgauge.core.limits import (
+    BATCH_EVENTS_MAX,
+    EPOCH_EARLIEST_S,
+    FUTURE_S_MAX,
+    TEXT_ID_CHARS_MAX,
+)
 from streamgauge.server.ingest.errors import EventError, MalformedBodyError
 
 EARLIEST: Final = utc(EPOCH_EARLIEST_S * 1_000_000_000)
 _AHEAD_MAX: Final = timedelta(seconds=FUTURE_S_MAX)
 
 
-class WireEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """An event as it is sent."""
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_ID_CHARS_MAX)]
 
-    event_id: str
-    customer_id: str
-    event_name: str
+
+class WireEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An event as it is sent; once it is checked, also as it stands in the log.
+
+    Attributes:
+        timestamp: Once checked, aware, in UTC, and never None.
+        metadata: As it was sent; once checked, canonical JSON text by key, and never None.
+    """
+
+    event_id: _Text
+    customer_id: _Text
+    event_name: _Text
     timestamp: datetime | None = None
     metadata: dict[str, msgspec.Raw] | None = None
 
