@@ -11,6 +11,7 @@ from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.stats import Adopted, Durability, Stats
 from streamgauge.sdk.stream import track_stream_bytes
 from streamgauge.streams.asgi import StreamBytesMiddleware
+from streamgauge.streams.files import measure_file
 from streamgauge.streams.iterables import measure
 from streamgauge.streams.payers import bill_to
 
@@ -27,5 +28,6 @@ __all__ = [
     "__version__",
     "bill_to",
     "measure",
+    "measure_file",
     "track_stream_bytes",
 ]

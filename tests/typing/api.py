@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from io import BytesIO, StringIO
+from socket import socket
 from typing import assert_type, reveal_type
 
 import flask
@@ -22,6 +24,7 @@ from streamgauge import (
     StreamSession,
     bill_to,
     measure,
+    measure_file,
     track_stream_bytes,
 )
 from streamgauge.asgi import StreamBytesMiddleware as FromAsgi
@@ -38,6 +41,7 @@ from streamgauge.customers import (
     view_of,
 )
 from streamgauge.playback import Manifests, PlaybackSessions
+from streamgauge.sockets import SocketMeter
 
 ingestion = Ingestion(environment="test_mode", event_name="stream_consumption", api_key=lambda: "k")
 Ingestion()  # error: call-arg
@@ -146,6 +150,16 @@ StreamBytesMiddleware(app, ingestion=ingestion, on_measured=sessions)
 assert_type(sessions.id_of("ann", "film"), str)
 PlaybackSessions(len, on_ended=print)  # error: arg-type
 PlaybackSessions(lambda measured: None)  # error: call-arg
+
+
+meter = SocketMeter(ingestion, layer="wire", on_measured=sessions)
+with meter.socket(socket(), customer_id="ann", metadata=metadata) as measured:
+    assert_type(measured.send(b"bytes"), int)
+    measured.send("text")  # error: arg-type
+meter.socket(socket())  # error: call-arg
+with measure_file(BytesIO(), ingestion, customer_id="ann") as counted:
+    assert_type(counted.read(), bytes)
+measure_file(StringIO(), ingestion, customer_id="ann")  # error: arg-type, call-overload
 
 
 assert_type(kit.MemorySink().bytes_by_customer(), dict[str, int])

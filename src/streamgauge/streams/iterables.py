@@ -167,13 +167,26 @@ def measure(
     if isinstance(chunks, str | bytes | bytearray | memoryview):
         raise InvalidInputError("chunks", type(chunks), "be an iterable of bytes, such as [data]")
     make = _maker(chunks)
+    return make(session_of(ingestion, customer_id, metadata))
+
+
+def session_of(
+    ingestion: Ingestion | StreamSession,
+    customer_id: str | None,
+    metadata: Mapping[str, object] | None,
+) -> StreamSession:
+    """Return a caller's session, or a new one of a customer.
+
+    Raises:
+        InvalidInputError: A value breaks a rule.
+    """
     if isinstance(ingestion, StreamSession):
         if customer_id is not None or metadata is not None:
             raise InvalidInputError("customer_id", customer_id, "not stand beside a session's own")
-        return make(ingestion)
+        return ingestion
     if customer_id is None:
         raise InvalidInputError("customer_id", customer_id, "say who pays")
-    return make(ingestion.session(customer_id=customer_id, metadata=metadata))
+    return ingestion.session(customer_id=customer_id, metadata=metadata)
 
 
 def size_of(chunk: object) -> int:

@@ -152,6 +152,29 @@ def read_received(
     )
 
 
+def read_followed(
+    handed: Handed, traffic: Traffic, *, direction: str, final: bool, certain: bool
+) -> Readings:
+    """Return what the kernel says of a stream that nobody else counts; all of it is payload."""
+    stream = traffic.arrived if direction == "egress" else traffic.received
+    payload = _within_records(stream) if handed.is_tls else stream
+    if direction == "egress":
+        readings = read_sent(
+            handed,
+            payload,
+            traffic,
+            arrived=stream,
+            is_complete=True,
+            final=final,
+            certain=certain,
+        )
+    else:
+        readings = read_received(handed, payload, traffic, final=final, certain=certain)
+    how = How.ESTIMATED if handed.is_tls else readings.tls.how
+    inside = Reading(payload, how, final)
+    return msgspec.structs.replace(readings, payload=inside, http=inside)
+
+
 def read_computed(handed: Handed, payload: int, *, final: bool) -> Readings:
     """Return what follows from what was handed over, where the kernel cannot be asked."""
     http = handed.http_bytes(payload)

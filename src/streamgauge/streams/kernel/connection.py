@@ -100,10 +100,9 @@ class Connection:
             return info
         return alive(self.identity)
 
-    def observe(self, info: TcpInfo | None) -> None:
+    def observe(self, info: TcpInfo) -> None:
         """Give the current exchange what was carried since it began."""
-        if info is not None:
-            self._last = self._without_syn(info)
+        self._last = self._without_syn(info)
         if self.current is not None:
             traffic = between(self._start, self._last, self._ip_bytes, is_ours=self._is_ours)
             self.current.observe(traffic, self._last)

@@ -25,6 +25,7 @@ from streamgauge.streams.kernel.tcp_info import (
 from streamgauge.streams.kernel.watch import Watch
 
 _LOOK_AGAIN_NS: Final = 5 * NS_PER_S
+_HEARD_S: Final = 0.5
 
 
 class Connections:
@@ -37,6 +38,7 @@ class Connections:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.RLock()
+        self._heard = threading.Condition(self._lock)
         self._by_name: dict[int, Connection] = {}
         self._over: list[tuple[int, Connection, Exchange]] = []
         self._watch = Watch(self._destroyed, self._look)
@@ -92,12 +94,19 @@ class Connections:
             tell()
         return True
 
-    def refresh(self, connection: Connection, exchange: Exchange) -> None:
-        """Give ``exchange`` what the kernel says now, if it is still served."""
+    def refresh(self, connection: Connection, exchange: Exchange) -> bool:
+        """Give ``exchange`` what the kernel says now, if it is still served.
+
+        Returns:
+            Whether the kernel still has the connection.
+        """
         info = connection.read()
+        if info is None:
+            return False
         with self._lock:
             if connection.current is exchange:
                 connection.observe(info)
+        return True
 
     def end(self, connection: Connection, exchange: Exchange) -> None:
         """Note that the application is done with ``exchange``, whose bytes may be on the way."""
@@ -106,7 +115,10 @@ class Connections:
 
     def conclude(self, connection: Connection, exchange: Exchange) -> None:
         """Conclude ``exchange`` with what is known now, since this process ends."""
-        self.refresh(connection, exchange)
+        if not self.refresh(connection, exchange) and self.announced:
+            # What the kernel has forgotten it announces at once, with the last figures.
+            with self._heard:
+                self._heard.wait_for(lambda: connection.current is not exchange, _HEARD_S)
         self._conclude(connection, exchange, certain=False, leaving=True)
 
     def close(self) -> None:
@@ -165,6 +177,7 @@ class Connections:
             if connection.current is exchange:
                 self._by_name.pop(connection.name, None)
                 connection.current = None
+                self._heard.notify_all()
                 if exchange is not None:
                     tell = exchange.conclude(certain=certain, leaving=leaving)
         if tell is not None:
@@ -174,6 +187,7 @@ class Connections:
         """Know nothing: what the parent serves is the parent's to bill."""
         served = [one.current for one in self._by_name.values()]
         self._lock = threading.RLock()
+        self._heard = threading.Condition(self._lock)
         self._by_name = {}
         self._over = []
         self._watch = Watch(self._destroyed, self._look)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import select
 import socket
 import struct
 from collections.abc import Iterable, Iterator
@@ -88,9 +89,13 @@ class Listener:
             except OSError:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
             self._socket.bind((0, _GROUPS))
+            self._waker, self._woken = socket.socketpair()
         except BaseException:
             self._socket.close()
             raise
+        self._ready = select.poll()
+        for one in (self._socket, self._woken):
+            self._ready.register(one, select.POLLIN)
 
     def only(self, ports: Iterable[int]) -> None:
         """Let the kernel drop announcements of other local ports, if these are few."""
@@ -106,20 +111,25 @@ class Listener:
             LostError: Some announcements are gone.
             OSError: The socket was closed.
         """
-        self._socket.settimeout(timeout_s)
-        try:
-            data = self._socket.recv(_MESSAGE_BYTES)
-        except TimeoutError:
+        ready = self._ready.poll(timeout_s * 1_000)
+        if not any(descriptor == self._socket.fileno() for descriptor, _ in ready):
             return
+        try:
+            data = self._socket.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT)
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 raise LostError from None
             raise
         yield from _destroyed(data)
 
+    def wake(self) -> None:
+        """Have ``receive`` return at once, now and later; from any thread."""
+        self._waker.send(b"\0")
+
     def close(self) -> None:
-        """End it; a thread that waits in ``receive`` gets an error within its time-out."""
-        self._socket.close()
+        """End it; nobody may be in ``receive``."""
+        for one in (self._socket, self._waker, self._woken):
+            one.close()
 
 
 def alive(connection: Identity) -> TcpInfo | None:

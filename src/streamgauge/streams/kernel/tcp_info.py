@@ -137,13 +137,13 @@ def syn_ack_bytes(ip_bytes: int, options: int) -> int:
 def between(before: TcpInfo, after: TcpInfo, ip_bytes: int, *, is_ours: bool = False) -> Traffic:
     """Return what was carried from ``before``, which may be ``NOTHING``, to ``after``.
 
-    On the wire are the bytes sent, which include retransmissions, and a header per segment. Of a
-    connection that we opened, both the SYN and the SYN-ACK are counted as segments, but with the
-    shorter header of the others.
+    On the wire are the bytes sent, which include retransmissions, and a header per segment. The
+    peer's SYN or SYN-ACK is counted as a segment, and so is our SYN if we opened the connection;
+    their headers are longer.
     """
     header = header_bytes(ip_bytes, after.options)
     syn = syn_ack_bytes(ip_bytes, after.options) if before is NOTHING else 0
-    longer = syn - header if syn and is_ours else 0
+    longer = syn - header if syn else 0
     first = longer if is_ours else syn
     segs_out = (after.segs_out - before.segs_out) % _SEGMENTS
     segs_in = (after.segs_in - before.segs_in) % _SEGMENTS

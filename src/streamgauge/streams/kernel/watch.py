@@ -67,6 +67,10 @@ class Watch:
     def close(self) -> None:
         """Stop the thread."""
         self._stopped.set()
+        listener = self._listener
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(2 * _LOOK_S)
 
