@@ -115,8 +115,11 @@ def check_every_layer_is_told_and_http_is_what_arrived(rows: Rows) -> None:
         layers = row["layers"]
         assert layers["payload"] == row["counted"]
         assert 0 < layers["http"] == layers["tls"] < layers["wire"]
-        if not row["disturbed"]:
-            assert layers["http"] == layers["arrived"] > layers["payload"]
+        assert layers["http"] <= layers["arrived"]
+    whole = [row["layers"] for row in rows.values() if row["layers"]["is_whole"]]
+    assert rows["finn"]["layers"] in whole
+    for layers in whole:
+        assert layers["http"] == layers["arrived"] > layers["payload"]
 
 
 def check_every_charge_names_its_lines(rows: Rows) -> None:

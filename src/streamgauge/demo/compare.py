@@ -64,22 +64,25 @@ class LayerSums(msgspec.Struct, frozen=True, kw_only=True):
         http: With heads and framing.
         tls: The same here, where nothing is encrypted.
         wire: IP packets.
-        arrived: Bytes of HTTP that arrived, by the relay's own count; None where a kill left the
-            meter's last word unsaid, so that the layers below payload are too small.
+        arrived: Bytes of HTTP that arrived, by the relay's own count.
+        is_whole: False where a kill left the last word on a connection unsaid, which only its
+            kernel had: then the layers below payload are too small.
     """
 
     payload: int
     http: int
     tls: int
     wire: int
-    arrived: int | None
+    arrived: int
+    is_whole: bool
 
     @property
     def agrees(self) -> bool:
         """Return whether the layers lie above one another, and HTTP is what arrived."""
-        if self.arrived is None:
-            return True
-        return self.payload <= self.http == self.tls <= self.wire and self.http == self.arrived
+        in_order = self.http == self.tls <= self.wire
+        if not self.is_whole:
+            return in_order and self.http <= self.arrived
+        return in_order and self.payload <= self.http == self.arrived
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,12 +196,15 @@ def compare(
     own = [event for event in events if event.customer_id == viewer.customer_id]
     counted = sum(event.bytes for event in own)
     disturbed = any(connection.disturbed for connection in relay.connections)
+    http = sum(event.http for event in own)
+    cut = any(connection.was_open_at_death for connection in relay.connections)
     layers = LayerSums(
         payload=counted,
-        http=sum(event.http for event in own),
+        http=http,
         tls=sum(event.tls for event in own),
         wire=sum(event.wire for event in own),
-        arrived=None if disturbed else relay.stream_bytes,
+        arrived=relay.stream_bytes,
+        is_whole=not cut or http == relay.stream_bytes,
     )
     held_bytes_max = sum(part.bytes_max for part in parts)
     verdict = judge(

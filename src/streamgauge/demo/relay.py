@@ -61,6 +61,7 @@ class Connection:
         receive_buffer_bytes: The player's end of the kernel's buffers, as the kernel states it.
         unread_bytes: Of those that arrived, what the player left in its kernel unread.
         ending: How it ended.
+        was_open_at_death: Whether it was open when the platform died.
     """
 
     def __init__(self, receive_buffer_bytes: int) -> None:
@@ -68,6 +69,7 @@ class Connection:
         self.receive_buffer_bytes = receive_buffer_bytes
         self.unread_bytes = 0
         self.ending = Ending.OPEN
+        self.was_open_at_death = False
         self.counter = PayloadCounter()
 
     @property
@@ -102,6 +104,7 @@ class Connection:
     def mark_death(self) -> None:
         """Note that the platform died now."""
         if self.ending is Ending.OPEN:
+            self.was_open_at_death = True
             self.counter.mark_death()
 
 

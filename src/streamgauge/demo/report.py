@@ -94,9 +94,9 @@ def layers(report: Report) -> Table:
     for row in report.rows:
         sums = row.layers
         # A killed process says no last word of the layers that only its kernel counts.
-        least = "" if sums.arrived is not None else ">"
+        least = "" if sums.is_whole else ">"
         figures = (f"{least}{size:,}" for size in (sums.http, sums.tls, sums.wire))
-        share = f"{sums.wire / sums.payload - 1:+.2%}" if sums.arrived and sums.payload else ""
+        share = f"{sums.wire / sums.payload - 1:+.2%}" if sums.is_whole and sums.payload else ""
         made.add_row(row.customer_id, f"{sums.payload:,}", *figures, share)
     return made
 

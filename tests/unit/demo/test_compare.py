@@ -49,7 +49,7 @@ def row(received: int, counted: int, *, left_early: bool = False) -> Row:
         held=(),
         held_bytes_max=0,
         charge=charge,
-        layers=LayerSums(payload=counted, http=0, tls=0, wire=0, arrived=None),
+        layers=LayerSums(payload=counted, http=0, tls=0, wire=0, arrived=0, is_whole=False),
         verdict=Verdict.EXACT,
         agrees=True,
     )
@@ -79,20 +79,21 @@ def test_figures_agree_only_within_what_was_held(
 
 
 @pytest.mark.parametrize(
-    ("http", "tls", "wire", "arrived", "agrees"),
+    ("http", "tls", "wire", "arrived", "is_whole", "agrees"),
     [
-        (110, 110, 120, 110, True),
-        (110, 110, 120, 111, False),
-        (99, 99, 120, 99, False),
-        (110, 110, 109, 110, False),
-        (110, 111, 120, 110, False),
-        (0, 0, 0, None, True),
+        (110, 110, 120, 110, True, True),
+        (110, 110, 120, 111, True, False),
+        (99, 99, 120, 99, True, False),
+        (110, 110, 109, 110, True, False),
+        (110, 111, 120, 110, True, False),
+        (99, 99, 120, 110, False, True),
+        (111, 111, 120, 110, False, False),
     ],
 )
 def test_layers_lie_above_one_another_and_http_is_what_arrived(
-    http: int, tls: int, wire: int, arrived: int | None, agrees: bool
+    http: int, tls: int, wire: int, arrived: int, is_whole: bool, agrees: bool
 ) -> None:
-    sums = LayerSums(payload=100, http=http, tls=tls, wire=wire, arrived=arrived)
+    sums = LayerSums(payload=100, http=http, tls=tls, wire=wire, arrived=arrived, is_whole=is_whole)
     assert sums.agrees is agrees
 
 
