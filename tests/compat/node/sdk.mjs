@@ -21,6 +21,21 @@ seen.meterAgain = await client.meters.retrieve(meter.id);
 seen.meterListed = (await client.meters.list({ page_size: 100 })).items.some(
   (item) => item.id === meter.id,
 );
+// Three levels, and an aggregation besides sum.
+const leaf = (key, operator, value) => ({ key, operator, value });
+const group = (conjunction, ...clauses) => ({ conjunction, clauses });
+seen.nested = group(
+  "or",
+  group("and", group("or", leaf("bytes", "greater_than", 600)), group("and", leaf("bytes", "less_than", 900))),
+  group("and", leaf("quality", "equals", "1080p")),
+);
+seen.peak = await client.meters.create({
+  name: "npm peak",
+  event_name: eventName,
+  measurement_unit: "byte",
+  aggregation: { type: "max", key: "bytes" },
+  filter: seen.nested,
+});
 await client.meters.archive(meter.id);
 seen.meterArchived = (await client.meters.list({ archived: true, page_size: 100 })).items.some(
   (item) => item.id === meter.id,
@@ -46,7 +61,10 @@ const product = await client.products.create({
     payment_frequency_interval: "Month",
     subscription_period_count: 10,
     subscription_period_interval: "Year",
-    meters: [{ meter_id: meter.id, price_per_unit: "0.01", free_threshold: 1000 }],
+    meters: [
+      { meter_id: meter.id, price_per_unit: "0.01", free_threshold: 1000 },
+      { meter_id: seen.peak.id, price_per_unit: "1" },
+    ],
   },
 });
 seen.product = product;
@@ -100,6 +118,11 @@ for await (const event of client.usageEvents.list({
 seen.history = (
   await client.subscriptions.retrieveUsageHistory(made.subscription_id, { meter_id: null })
 ).items;
+seen.peakHistory = (
+  await client.subscriptions.retrieveUsageHistory(made.subscription_id, {
+    meter_id: seen.peak.id,
+  })
+).items[0].meters[0];
 seen.missing = await client.meters.retrieve("mtr_none").catch((error) => ({
   name: error.constructor.name,
   body: error.error,

@@ -77,11 +77,16 @@ def test_npm_events_are_ingested_once_listed_and_got(sdk: dict[str, Any]) -> Non
 
 def test_npm_usage_history_bills_every_event_once(sdk: dict[str, Any]) -> None:
     (period,) = sdk["history"]
-    (line,) = period["meters"]
+    line, _peak = period["meters"]
     consumed = 500 + sum(range(1000))
     assert line["consumed_units"] == str(consumed)
     assert line["chargeable_units"] == str(consumed - 1000)
     assert line["total_price"] == (consumed - 1000) // 100
+
+
+def test_npm_a_filter_of_three_levels_decides_on_a_maximum(sdk: dict[str, Any]) -> None:
+    assert sdk["peak"]["filter"] == sdk["nested"]
+    assert sdk["peakHistory"]["consumed_units"] == "899"
 
 
 def test_npm_errors_carry_code_and_message(sdk: dict[str, Any]) -> None:

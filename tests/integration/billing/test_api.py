@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import structlog
 from streamgauge.server.app import Opened, create_app
 from streamgauge.server.billing.periods import CALENDAR_MONTHS, period_at
 from streamgauge.server.config import Config
+from streamgauge.server.run import Operator
 from streamgauge.server.telemetry import configure_logging
 
 GB = 10**9
@@ -144,6 +146,28 @@ def test_a_month_is_finalised_explained_and_never_changed(directory: Path) -> No
             path = f"/v1/invoices/{final['id']}/lines/{number}/events"
             assert (await client.get(path)).status_code == 404
         assert (await client.get("/v1/invoices/inv_none")).status_code == 404
+
+    run(directory, scenario)
+
+
+def test_late_usage_is_on_the_customers_page_beside_the_final_invoice(directory: Path) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await make(client, "egress")
+        await send(client, used("c", GB, "2026-02-03T00:00:00Z"))
+        body = {"customer_id": "c", "at": "2026-02-10T00:00:00Z"}
+        (final,) = (await ask(client, "POST", "/v1/invoices/finalise", json=body))["items"]
+        await send(client, used("c", 7 * GB, "2026-02-28T00:00:00Z"))
+
+        assert isinstance(client._transport, httpx.ASGITransport)
+        operator = httpx.ASGITransport(Operator(client._transport.app))
+        async with httpx.AsyncClient(transport=operator, base_url=client.base_url) as browser:
+            link = (await browser.post("/app/links")).json()["path"]
+            await browser.get(link)
+            shown = (await browser.get("/app/invoices", params={"customer_id": "c"})).text
+
+        (late,) = re.findall(r"data-late>(.*?)</td>", shown, re.DOTALL)
+        assert final["id"] in shown
+        assert f"{7 * GB} units, 0.35 USD" in " ".join(late.split())
 
     run(directory, scenario)
 

@@ -23,7 +23,7 @@ _ORDERS: Final = {
 }
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class Measured(msgspec.Struct, frozen=True):
     """What a meter says: an exact quantity, and how many events made it or held no number."""
 
     quantity: Fraction
@@ -37,11 +37,8 @@ def measure(meter: Meter, events: Iterable[UsageEvent]) -> Measured:
     # A stable sort: of equal timestamps, the later in the log stays the later.
     taken.sort(key=lambda event: event.timestamp)
     parts = [part for event in taken if (part := adds(meter, event.metadata)) is not None]
-    return Measured(
-        quantity=_aggregate(meter.aggregation, parts, taken),
-        events=len(parts),
-        not_counted=len(taken) - len(parts),
-    )
+    quantity = _aggregate(meter.aggregation, parts, taken)
+    return Measured(quantity, len(parts), len(taken) - len(parts))
 
 
 def takes(meter: Meter, event: UsageEvent) -> bool:
@@ -92,10 +89,8 @@ def _aggregate(
 def _compare(operator: Operator, found: Scalar, asked: Scalar) -> bool:
     alike = _kind(found) is _kind(asked)
     match operator:
-        case Operator.EQUALS:
-            return alike and found == asked
-        case Operator.NOT_EQUALS:
-            return not (alike and found == asked)
+        case Operator.EQUALS | Operator.NOT_EQUALS:
+            return (alike and found == asked) is (operator is Operator.EQUALS)
         case Operator.CONTAINS | Operator.DOES_NOT_CONTAIN:
             contains = isinstance(found, str) and isinstance(asked, str) and asked in found
             return contains is (operator is Operator.CONTAINS)
