@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from streamgauge.testing import MemorySink
@@ -65,6 +66,32 @@ def test_a_live_event_bills_each_viewer_for_its_frames(run: Run, received: Memor
     example.stop()
     assert got == {"ann": 71_000, "bob": 70_000}
     assert received.bytes_by_customer() == {"customer_ann": 71_000, "customer_bob": 70_000}
+
+
+def test_a_relay_bills_the_members_who_receive(run: Run, received: MemorySink) -> None:
+    example = run("websocket_relay.py")
+    address = f"ws://127.0.0.1:{example.port}/rooms"
+    with (
+        connect(f"{address}/a?token=token-of-ann", proxy=None, compression=None) as ann,
+        connect(f"{address}/a?token=token-of-bob", proxy=None, compression=None) as bob,
+        connect(f"{address}/b?token=token-of-bob", proxy=None) as elsewhere,
+    ):
+        for member in (ann, bob, elsewhere):
+            member.ping().wait(10)
+        for size in (1_000, 70_000):
+            ann.send(MEDIA[:size])
+            assert bob.recv(timeout=10) == MEDIA[:size]
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(f"{address}/a?token=stolen", proxy=None)
+    example.stop()
+    payload = {
+        (event.customer_id, event.metadata["room"]): event.metadata["sg_payload_bytes"]
+        for event in received.events
+        if "sg_payload_bytes" in event.metadata
+    }
+    assert payload == {("customer_bob", "a"): 71_000}
+    # The head of the handshake is HTTP as well; frames of these sizes have 4 and 10 bytes more.
+    assert 71_014 + 100 < received.bytes_by_customer()["customer_bob"] < 71_014 + 1_000
 
 
 def test_real_time_data_bills_the_readings(run: Run, received: MemorySink) -> None:
