@@ -54,7 +54,6 @@ def test_a_viewer_who_leaves_is_measured_by_what_reached_its_kernel(
     assert outcome.faults() == []
 
 
-@pytest.mark.xfail(reason="who pays is asked at the first byte of a body, and here is none")
 @pytest.mark.parametrize("case", cases((0,), BODYLESS)[:1], ids=str)
 def test_a_head_without_a_body_has_a_payer_too(
     case: Case, bed: Bed, server: Server, tmp_path: Path

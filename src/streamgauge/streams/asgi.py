@@ -34,6 +34,14 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _EXCHANGES: Final = frozenset({"http", "websocket"})
+_STARTS: Final = frozenset(
+    {
+        "http.response.start",
+        "websocket.accept",
+        "websocket.close",
+        "websocket.http.response.start",
+    }
+)
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 # A server that sends a file itself does not say how much of it arrived. Without the kernel's word
 # a customer who hangs up would be billed for all of it, so frameworks send chunks instead.
@@ -50,8 +58,9 @@ class StreamBytesMiddleware:
         app: The ASGI application.
         ingestion: Where to.
         customer: Asked with a view of the request at the first byte of a response that ``bill_to``
-            named no customer for; may be asynchronous, for up to ``CUSTOMER_WAIT_S``. If it raises
-            or takes longer, the response is unaffected and billed to nobody.
+            named no customer for: of its payload, or of its head if that is billed or told; may be
+            asynchronous, for up to ``CUSTOMER_WAIT_S``. If it raises or takes longer, the response
+            is unaffected and billed to nobody.
         metadata: What the bytes are, or a function of the same view that says so; ``bill_to`` adds.
         layer: Which bytes are billed: ``payload``, ``http``, ``tls``, ``wire`` or ``wire_once``.
         direction: ``egress``, what is sent, or ``ingress``, what is received.
@@ -116,6 +125,7 @@ class StreamBytesMiddleware:
                 await self._app(scope, response.receive, response.send)
             else:
                 await self._app(scope, response.receive_counted, send)
+            await response.find_payer_of_head()
         finally:
             response.end()
 
@@ -196,6 +206,8 @@ class Response(Exchange):
                 self.add(size)
         elif message["type"] == "http.response.start":
             self._start(message)
+        if self._lacks_payer_of_head and message["type"] in _STARTS:
+            return self._find_payer_and_send(message, 0)
         return self._send(message)
 
     def _size(self, message: Message) -> int:
@@ -247,13 +259,22 @@ class Response(Exchange):
         await self._find_payer(size)
         await self._send(message)
 
+    async def find_payer_of_head(self) -> None:
+        """Find out who pays for what carried no payload, if that is not known."""
+        if self._lacks_payer_of_head:
+            await self._find_payer(0)
+
+    @property
+    def _lacks_payer_of_head(self) -> bool:
+        return self.add is None and self._metering.asks_for_heads
+
     async def _find_payer(self, size: int) -> None:
         # Bytes that other tasks send meanwhile wait for the answer without waiting themselves.
         self.add = self.hold
         self.hold(size)
         payer = self._payer or await self._metering.attribution.find(self.request())
         payer = self._payer or payer
-        if payer is not None and self.has_bytes:
+        if payer is not None and self.is_owed:
             self.bill(payer)
 
 

@@ -74,7 +74,7 @@ class Exchange(PaidStream):
             return
         self.ended = True
         self._done_at_ns = self._metering.clock.time_ns()
-        if self.has_bytes and self._payer is not None and self.add is None:
+        if self.is_owed and self._payer is not None and self.add is None:
             self.bill(self._payer)
         if self._connection is not None:
             self._metering.connections.end(self._connection, self)
@@ -134,7 +134,7 @@ class Exchange(PaidStream):
     @property
     def awaited(self) -> bool:
         """Return whether the application is done and bytes are still on their way."""
-        on_the_way = any(session.unsettled for session, _ in self._spans)
+        on_the_way = any(span.session.unsettled for span in self._spans)
         return self.ended and self.concluded is None and on_the_way
 
     def refresh(self) -> None:
@@ -185,7 +185,7 @@ class Exchange(PaidStream):
     def _tell(self) -> None:
         readings, spans = self.concluded, self._spans
         assert readings is not None, "called after the conclusion"
-        session = spans[-1][0] if spans else None
+        session = spans[-1].session if spans else None
         texts = session.group.metadata if session is not None else {}
         now_ns = self._metering.clock.time_ns()
         self._metering.tell(

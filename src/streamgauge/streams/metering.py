@@ -50,6 +50,10 @@ class Metering:
             raise InvalidInputError("layers_told", layers_told, "be a list of layers")
         self.layers_told = tuple(check_layer(one, field="layers_told") for one in layers_told)
         self.on_measured = on_measured
+        # Heads without a body are billed or told, so they need a payer too.
+        self.asks_for_heads = on_measured is not None or any(
+            one != "payload" for one in (self.layer, *self.layers_told)
+        )
         self.connections = connections or Connections(self.clock)
         self.attribution = Attribution(
             ingestion,

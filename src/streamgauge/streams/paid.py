@@ -7,7 +7,8 @@ lower layer, whose bytes beyond the payload belong to who pays at that time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from streamgauge.core.payers import Payer
 from streamgauge.sdk.held import HeldSession
@@ -26,6 +27,20 @@ class Uncounted:
 
 _UNCOUNTED: Final = Uncounted()
 _CELLS_ARE_WHOLE: Final = has_global_lock()
+
+
+class Span(NamedTuple):
+    """A stretch of a stream with one payer.
+
+    Attributes:
+        session: Its bytes.
+        before: Payload that was handed over before it.
+        topped_up: What sessions before it were given beyond the payload.
+    """
+
+    session: HeldSession
+    before: int
+    topped_up: int
 
 
 class PaidStream:
@@ -56,8 +71,8 @@ class PaidStream:
         self._held_bytes = 0
         # Payload that the server sends itself, as far as it did not arrive.
         self._promised_bytes = 0
-        # Sessions with the payload that was handed over before them; most exchanges have one.
-        self._spans: list[tuple[HeldSession, int]] = []
+        # Most exchanges have one.
+        self._spans: list[Span] = []
         # What sessions were given beyond the payload, since a lower layer is billed.
         self._topped_up = 0
         self._told: dict[str, int] | None = None
@@ -91,9 +106,11 @@ class PaidStream:
         return self._promised_bytes > 0 and self.concluded is None
 
     @property
-    def has_bytes(self) -> bool:
-        """Return whether there is something that somebody should pay for."""
-        return self._held_bytes > 0 or self._promised_bytes > 0
+    def is_owed(self) -> bool:
+        """Return whether there is something that somebody should pay for, if only a head."""
+        if self._held_bytes > 0 or self._promised_bytes > 0:
+            return True
+        return self._metering.asks_for_heads and self.payload_counted() == 0
 
     def bill(self, payer: Payer) -> None:
         """Open a session of ``payer`` with what is held."""
@@ -109,7 +126,7 @@ class PaidStream:
             self._metering.attribution.unattributed_bytes -= self._held_bytes
             session.add(self._held_bytes)
             self._held_bytes = 0
-            self._spans.append((session, before))
+            self._spans.append(Span(session, before, self._topped_up))
             if self.concluded is not None:
                 self._settle(self.concluded, last=True)
         self.add = session.add
@@ -117,7 +134,7 @@ class PaidStream:
 
     def payload_counted(self) -> int:
         """Return the bytes of payload so far, without what is only promised."""
-        counted = sum(session.total for session, _ in self._spans)
+        counted = sum(span.session.total for span in self._spans)
         return counted + self._held_bytes - self._topped_up
 
     def payload_handed(self) -> int:
@@ -126,11 +143,11 @@ class PaidStream:
 
     def leave(self) -> None:
         """Leave what was counted to the parent, in a process that was forked."""
-        for session, _ in self._spans:
-            session.forget()
+        for span in self._spans:
+            span.session.forget()
         self._told = None
         self._held_bytes = self._promised_bytes = self._topped_up = 0
-        self._spans = [(session, 0) for session, _ in self._spans[-1:]]
+        self._spans = [Span(span.session, 0, 0) for span in self._spans[-1:]]
         if self._metering.layer != "payload":
             self._spans = []
             self.add = _leave
@@ -153,12 +170,15 @@ class PaidStream:
         if not self._spans:
             return
         payload = readings.payload.bytes
-        *earlier, (session, before) = self._spans
-        for one, start in earlier:
-            _settle(one, min(max(payload - start, 0), one.total), last=last)
-        # What a lower layer has beyond the payload belongs to who pays now.
-        through = max(readings.of(self._metering.layer).bytes, payload)
-        share = max(payload - before, 0) + through - payload
+        for span, following in pairwise(self._spans):
+            extra = following.topped_up - span.topped_up
+            handed = following.before - span.before
+            arrived = min(max(payload - span.before, 0), handed)
+            _settle(span.session, arrived + extra, last=last)
+        # What a lower layer has beyond the payload, and nobody was given yet, is who pays now's.
+        session, before, topped_up = self._spans[-1]
+        beyond = max(readings.of(self._metering.layer).bytes - payload, 0)
+        share = max(payload - before, 0) + max(beyond - topped_up, 0)
         arrived = min(max(payload - self.payload_counted(), 0), self._promised_bytes)
         missing = max(share - session.total, 0)
         self._promised_bytes -= arrived

@@ -170,6 +170,12 @@ class Response(Exchange):
             return chunks
         return SizedChunks(self, chunks) if hasattr(chunks, "__len__") else Chunks(self, chunks)
 
+    def end(self) -> None:
+        """Note that the application has nothing more to say."""
+        if not self.ended and self.add is None and self._metering.asks_for_heads:
+            self._find_payer()
+        super().end()
+
     def count_chunk(self, chunk: object) -> None:
         """Count a chunk that the server takes now."""
         if self._counts:
@@ -205,7 +211,7 @@ class Response(Exchange):
     def _find_payer(self) -> None:
         self.add = self.hold
         payer = self._payer or self._metering.attribution.find_now(self.request())
-        if payer is not None and self.has_bytes:
+        if payer is not None and self.is_owed:
             self.bill(payer)
 
     def _frame(self, size: int) -> None:

@@ -72,6 +72,10 @@ class Billed:
         self._ingestion = ingestion
         self._sink = sink
 
+    def flush(self) -> bool:
+        """Deliver what is known to have arrived, without waiting for the rest."""
+        return self._ingestion.flush(timeout_s=0.2)
+
     def by_customer(self, requests: int = 1) -> dict[str, int]:
         """Return bytes by customer after that many more requests have ended."""
         for _ in range(requests):

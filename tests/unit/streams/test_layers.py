@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from streamgauge import Ingestion
-from streamgauge.asgi import StreamBytesMiddleware
+from streamgauge.asgi import StreamBytesMiddleware, bill_to
 from streamgauge.streams.layers import How, Measured
 from streamgauge.testing import MemorySink
 
@@ -105,6 +105,52 @@ def test_the_layer_that_is_asked_for_is_billed(
     (one,) = records.wait(1)
     assert billed.by_customer() == {"ann": one.of(layer).bytes}
     assert one.of(layer).bytes > len(WHOLE)
+
+
+@pytest.mark.parametrize("when", ["never", "before", "after"])
+def test_what_has_a_head_alone_has_a_payer(serve: Serve, records: Records, when: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if when == "before":
+            bill_to(scope, customer_id="bob")
+        start = {"type": "http.response.start", "headers": []}
+        await send({**start, "status": 204 if scope["method"] == "GET" else 200})
+        if when == "after":
+            bill_to(scope, customer_id="bob")
+        await send({"type": "http.response.body"})
+
+    billed = serve(app, customer=lambda request: "ann", layer="http", on_measured=records)
+    with httpx.Client(base_url=billed.address) as client:
+        for method in ("HEAD", "GET", "HEAD"):
+            client.request(method, "/")
+    measured = records.wait(3)
+    payer = "ann" if when == "never" else "bob"
+    assert {one.customer_id for one in measured} == {payer}
+    assert all(one.http.bytes > 60 for one in measured)
+    assert billed.by_customer(3) == {payer: sum(one.http.bytes for one in measured)}
+
+
+def test_a_payer_named_midway_takes_over_what_nobody_was_billed_yet(
+    serve: Serve, records: Records
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for customer_id in ("ann", "bob", "ann"):
+            bill_to(scope, customer_id=customer_id)
+            for _ in range(20):
+                await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+                await asyncio.sleep(0)
+            # What arrived by now goes into events, whoever pays for what follows.
+            await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(billed.flush) is not None
+        await send({"type": "http.response.body"})
+
+    billed = serve(app, layer="http", on_measured=records)
+    httpx.get(billed.address)
+    (one,) = records.wait(1)
+    by_customer = billed.by_customer()
+    assert sum(by_customer.values()) == one.http.bytes == one.tls.bytes
+    assert one.payload.bytes == 300
+    assert by_customer["bob"] >= 20 * (5 + 5)
 
 
 def test_other_layers_are_told_in_the_metadata(

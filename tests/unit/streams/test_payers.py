@@ -96,6 +96,26 @@ def test_bill_to_comes_before_the_resolver(case: Case) -> None:
     assert case.billed() == {"ann": 3}
 
 
+@pytest.mark.parametrize("options", [{"layer": "wire"}, {"layers_told": ["http"]}, {}])
+@pytest.mark.parametrize("message", ["http.response.start", "websocket.accept", "websocket.close"])
+def test_a_resolver_is_asked_at_the_head_where_that_is_billed_or_told(
+    case: Case, options: dict[str, Any], message: str
+) -> None:
+    asked: list[str] = []
+
+    def customer(request: RequestView) -> str:
+        asked.append(request.path)
+        return "ann"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": message, "status": 204, "headers": []})
+        assert len(asked) == len(options)
+
+    scope = _scope(type=message.split(".", maxsplit=1)[0].replace("response", "http"))
+    asyncio.run(_call(case.around(app, customer=customer, **options), scope))
+    assert len(asked) == len(options)
+
+
 def test_bytes_of_nobody_are_counted_and_not_billed(case: Case) -> None:
     for meter in (case.around(_sends(b"123")), case.around(_sends(b"1"), customer=lambda _: None)):
         before = meter.unattributed_bytes
