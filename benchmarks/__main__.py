@@ -16,6 +16,7 @@ NAMES = (
     "known_ids",
     "http_to_rollup",
     "rollup_cost",
+    "usage_queries",
 )
 
 

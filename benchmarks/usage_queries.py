@@ -23,13 +23,14 @@ from streamgauge.server.store import Bucket, EventStore
 from streamgauge.server.store.schema import INSERT_SETTINGS, SPANS
 
 CUSTOMERS = 20_000
-DAYS = 30
+DAYS = 31
 INSERT_ROWS = 250_000
 IDS = {
     "spool": "concat('0123456789abcdef0123456789abcdef-', toString(place))",
     "random": "toString(generateUUIDv4(place))",
 }
 MONTH = {"business_id": "bus_1", "mode": "test_mode", "start": AT, "end": AT + timedelta(days=DAYS)}
+WEEK = MONTH | {"end": AT + timedelta(days=7)}
 
 
 def generate(store: EventStore, count: int, ids: str) -> None:
@@ -113,7 +114,8 @@ def questions(store: EventStore, whole: Meter, hd: Meter) -> dict[str, Callable[
         ),
         "customer's month": lambda turn: store.usage(whole, customer_id=customer(turn), **MONTH),
         "top 100 of the month": lambda _: store.usage(whole, top=100, **MONTH),
-        "the same, filtered ": lambda _: store.usage(hd, top=100, **MONTH),
+        "top 100, filtered": lambda _: store.usage(hd, top=100, **MONTH),
+        "top 100 of a week": lambda _: store.usage(whole, top=100, **WEEK),
         "month by day, all": lambda _: store.usage(
             whole, by_customer=False, bucket=Bucket.DAY, **MONTH
         ),

@@ -142,7 +142,7 @@ class Story:
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=STEPS, last=KINDS)
 def test_usage_is_what_the_model_says(shelf: Shelf, steps: list[Any], last: Any) -> None:
