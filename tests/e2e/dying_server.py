@@ -19,7 +19,7 @@ from typing import Any
 from streamgauge.core.clock import SystemClock
 from streamgauge.server import __main__ as program
 from streamgauge.server import app
-from streamgauge.server.ingest import inserter, keeper
+from streamgauge.server.ingest import inserter, keeper, writer
 from streamgauge.server.ingest.accept import Acceptor
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
@@ -105,6 +105,7 @@ def main() -> int:
     keeper.KNOWN_IDS_RECENT_MAX = 400  # type: ignore[misc]
     keeper.UNCOVERED_SEGMENTS_MAX = 4  # type: ignore[misc]
     inserter.RETAINED_SEGMENTS_MAX = 3  # type: ignore[misc]
+    writer.INTERVAL_S = 0.02
     if os.environ.get("STREAMGAUGE_CLOCK_AHEAD_S"):
         app.SystemClock = AheadClock  # type: ignore[misc,attr-defined]
     if wanted := os.environ.get("STREAMGAUGE_DIES_AT"):
