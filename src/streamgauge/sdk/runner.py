@@ -61,10 +61,13 @@ class Runner:
         """Count no more, wait for the sink, and stop; return whether nothing is left.
 
         Args:
-            timeout_s: How long to wait for the sink; the threads get a second more each to end.
+            timeout_s: How long to wait, at most half of it for bytes that are on their way to
+                clients, and the rest for the sink; the threads get a second more each to end.
         """
-        deadline_s = time.monotonic() + timeout_s
-        self._arrived(deadline_s)
+        started_s = time.monotonic()
+        deadline_s = started_s + timeout_s
+        # A client that takes nothing more must not keep the rest from being delivered.
+        self._arrived(started_s + timeout_s / 2)
         self.engine.stop_counting()
         self._settled(deadline_s)
         self.engine.dispatch.deliverer.stopped = True

@@ -221,3 +221,15 @@ def test_any_interleaving_bills_what_is_settled_or_final(
     assert billed(one.sink) == max(final, settled) + neighbour.total
     assert_conserved(one.stats())
     assert one.stats().open_bytes == 0
+
+
+def test_a_client_that_takes_nothing_more_keeps_no_other_from_delivery_at_the_end(
+    streamgauge_ingestion: Ingestion, streamgauge_sink: MemorySink
+) -> None:
+    session = streamgauge_ingestion.held_session(customer_id="stalled")
+    known = Known(session)
+    session.add(1_000)
+    known.arrived, known.awaited = 400, True
+    streamgauge_ingestion.track(customer_id="ann", bytes=7)
+    assert streamgauge_ingestion.close(1.0)
+    assert streamgauge_sink.bytes_by_customer() == {"ann": 7, "stalled": 400}
