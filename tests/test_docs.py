@@ -17,7 +17,7 @@ import click
 import pytest
 
 import streamgauge
-from streamgauge import asgi, customers, nginx, playback, sockets, testing
+from streamgauge import asgi, customers, mqtt, nginx, playback, sockets, testing
 from streamgauge.cli.root import root
 from streamgauge.core import limits
 from streamgauge.server import config
@@ -117,6 +117,7 @@ def test_every_command_line_names_a_command_and_options_that_exist() -> None:
             *streamgauge.__all__,
             *asgi.__all__,
             *customers.__all__,
+            *mqtt.__all__,
             *nginx.__all__,
             *playback.__all__,
             *sockets.__all__,

@@ -10,8 +10,10 @@ from socket import socket
 from typing import assert_type, reveal_type
 
 import flask
+import paho.mqtt.client as paho
 from aiohttp import web
 from django.http import HttpRequest  # type: ignore[import-untyped]
+from paho.mqtt.enums import CallbackAPIVersion
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.websockets import WebSocket
@@ -40,6 +42,7 @@ from streamgauge.customers import (
     from_session,
     view_of,
 )
+from streamgauge.mqtt import MosquittoMeter, MqttMeter
 from streamgauge.playback import Manifests, PlaybackSessions
 from streamgauge.sockets import SocketMeter
 
@@ -160,6 +163,10 @@ meter.socket(socket())  # error: call-arg
 with measure_file(BytesIO(), ingestion, customer_id="ann") as counted:
     assert_type(counted.read(), bytes)
 measure_file(StringIO(), ingestion, customer_id="ann")  # error: arg-type, call-overload
+messages = MqttMeter(ingestion, customer=lambda topic: topic.partition("/")[0])
+messages.publish(paho.Client(CallbackAPIVersion.VERSION2), "ann/wind", b"12", qos=1)
+messages.publish("client", "ann/wind")  # error: arg-type
+MosquittoMeter(ingestion, customer=lambda client: client.username)
 
 
 assert_type(kit.MemorySink().bytes_by_customer(), dict[str, int])

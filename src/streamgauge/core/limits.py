@@ -205,3 +205,5 @@ MANIFEST_SEGMENTS_MAX: Final = 200_000
 MANIFEST_TEMPLATES_MAX: Final = 10_000
 # A live window of hours with a line per part; parsing it takes a tenth of a second.
 MANIFEST_CHARS_MAX: Final = 4 * 1024 * 1024
+# Topics of MQTT whose payer is remembered; beyond, the one unused longest is asked about again.
+MQTT_TOPICS_MAX: Final = 10_000

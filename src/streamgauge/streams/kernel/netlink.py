@@ -7,6 +7,7 @@ or was thrown away, long after the application closed it. Messages are ``struct 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import select
@@ -25,6 +26,9 @@ _SO_ATTACH_FILTER: Final = 26
 _BUFFER_BYTES: Final = 8 * 1024 * 1024
 _MESSAGE_BYTES: Final = 64 * 1024
 _NLM_F_REQUEST: Final = 1
+_NLM_F_DUMP: Final = 0x300
+_NLMSG_ERROR: Final = 2
+_NLMSG_DONE: Final = 3
 _INET_DIAG_INFO: Final = 2
 _ALL_STATES: Final = 0xFFFFFFFF
 _LISTEN: Final = 10
@@ -47,7 +51,7 @@ _PROGRAM: Final = struct.Struct("@HP")
 class Destroyed(NamedTuple):
     """A socket that is over: the kernel's name of it, its ends, and its last counters.
 
-    An address is 4 or 16 bytes.
+    An address is 4 or 16 bytes. From ``living``: a socket that is not over, and its counters now.
     """
 
     cookie: int
@@ -162,6 +166,51 @@ def alive(connection: Identity) -> TcpInfo | None:
     # What is no longer there may be answered with the listening socket of the same port.
     found = (one for one in _destroyed(answer) if connection.cookie in (one.cookie, ANY_COOKIE))
     return next((one.info for one in found), None)
+
+
+def living(port: int) -> Iterator[Destroyed]:
+    """Yield the connections of a local port that the kernel has, of any process, as they are now.
+
+    It yields none where the kernel cannot be asked.
+    """
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = _REQUEST.pack(
+            family,
+            socket.IPPROTO_TCP,
+            1 << (_INET_DIAG_INFO - 1),
+            0,
+            _ALL_STATES,
+            port.to_bytes(2, "big"),
+            bytes(2),
+            bytes(16),
+            bytes(16),
+            0,
+            0,
+        )
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        head = _HEAD.pack(_HEAD.size + len(request), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
+        with contextlib.suppress(OSError, AttributeError):
+            yield from _dump(head + request)
+
+
+def _dump(request: bytes) -> Iterator[Destroyed]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as asked:
+        asked.settimeout(1.0)
+        asked.send(request)
+        while True:
+            data = asked.recv(_MESSAGE_BYTES)
+            yield from _destroyed(data)
+            kinds = set(_kinds(data))
+            if not data or kinds & {_NLMSG_DONE, _NLMSG_ERROR}:
+                return
+
+
+def _kinds(data: bytes) -> Iterator[int]:
+    at = 0
+    while at + _HEAD.size <= len(data):
+        length, kind, *_ = _HEAD.unpack_from(data, at)
+        yield kind
+        at += max(-(-length // 4) * 4, _HEAD.size)
 
 
 def _destroyed(data: bytes) -> Iterator[Destroyed]:
