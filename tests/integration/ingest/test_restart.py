@@ -85,6 +85,7 @@ def test_a_log_that_was_emptied_under_a_store_is_refused(new_server: Any, event:
     server = new_server().start()
     with server.client() as client:
         client.post("/events/ingest", json={"events": [event("a")]}).raise_for_status()
+        assert client.get("/events").status_code == 200, "now it is in the store"
     assert server.stop() == 0
     for path in (server.data_dir / LOG).glob("*"):
         path.unlink()
