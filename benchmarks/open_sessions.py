@@ -1,8 +1,17 @@
-"""What open sessions hold and what the end of their window costs: memory, CPU, longest slice.
+"""What open sessions hold, and what the end of their window costs: memory, CPU, longest slice.
 
-Sessions of their own customer each, with metadata of 256 bytes, all counted in one window. Then
-the window ends: every session must go on in the next one. The longest slice is the longest time
-that another thread, which only wants to run, was kept from it.
+Each session has metadata of 256 bytes and has counted in one window; then the window ends. First
+every session has a customer of its own, then a hundred share one.
+
+Memory is resident memory, the mapped pages included, from before the sessions to after their first
+chunks. A roll-over has three parts, and each is printed. The window is *closed*: no session counts
+in it any more; this is what every session waits for. *Events are written*, one for each customer,
+in a thread of ours, synced, and what they are made of is given up. *All go on*: each session's next
+chunk takes a slot of the next window, in the application's own threads, when that chunk comes.
+
+The longest slice is the longest that another thread was kept from its next step, in CPU time of
+the thread that rolls over, so that other processes on the machine do not count. The other thread
+opens a session and counts in it, over and over: it needs the interpreter and a slot.
 """
 
 from __future__ import annotations
@@ -10,10 +19,12 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -22,11 +33,13 @@ from streamgauge.testing import ManualClock, MemorySink, assert_conserved
 
 
 class Bystander:
-    """A thread that wants to run all the time, and notes how long it was kept from it."""
+    """A thread that opens sessions all the time, and notes how long it was kept from it."""
 
-    def __init__(self) -> None:
-        self.longest_ns = 0
+    def __init__(self, ingestion: Ingestion) -> None:
+        self._ingestion = ingestion
+        self._longest_ns = 0
         self._stopped = False
+        self._clock_id = time.pthread_getcpuclockid(threading.get_ident())
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Self:
@@ -37,12 +50,21 @@ class Bystander:
         self._stopped = True
         self._thread.join()
 
+    def longest_ms(self) -> float:
+        """Return the longest slice since the last call."""
+        longest_ns, self._longest_ns = self._longest_ns, 0
+        return longest_ns / 1e6
+
     def _run(self) -> None:
-        before_ns = time.perf_counter_ns()
+        number = 0
+        before_ns = time.clock_gettime_ns(self._clock_id)
         while not self._stopped:
             time.sleep(0.0002)
-            now_ns = time.perf_counter_ns()
-            self.longest_ns = max(self.longest_ns, now_ns - before_ns)
+            number += 1
+            with self._ingestion.session(customer_id=f"bystander_{number % 10}") as session:
+                session.add(1)
+            now_ns = time.clock_gettime_ns(self._clock_id)
+            self._longest_ns = max(self._longest_ns, now_ns - before_ns)
             before_ns = now_ns
 
 
@@ -63,14 +85,27 @@ def sessions_of(ingestion: Ingestion, count: int, groups: int) -> list[StreamSes
     return opened
 
 
+def add_to(opened: list[StreamSession]) -> None:
+    """Count one chunk in each session."""
+    for session in opened:
+        session.add(65_536)
+
+
 def main() -> None:
     """Print the figures for one group each, and for a hundred sessions to a group."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=100_000)
+    parser.add_argument("--customers", type=int, help="only with so many")
     options = parser.parse_args()
-    for groups in (options.sessions, options.sessions // 100):
+    if options.customers:
         with tempfile.TemporaryDirectory() as parent:
-            show(Path(parent) / "spool", options.sessions, groups)
+            show(Path(parent) / "spool", options.sessions, options.customers)
+        return
+    for customers in (options.sessions, options.sessions // 100):
+        # In a process of its own: memory that the other has freed would not be seen.
+        command = [sys.executable, "-m", "benchmarks.open_sessions"]
+        command += ["--sessions", str(options.sessions), "--customers", str(customers)]
+        subprocess.run(command, check=True)
 
 
 def show(spool_dir: Path, count: int, groups: int) -> None:
@@ -90,23 +125,19 @@ def show(spool_dir: Path, count: int, groups: int) -> None:
     opened = sessions_of(ingestion, count, groups)
     held = (memory_bytes() - before_bytes) / count
     clock.advance(60)
-    sys.setswitchinterval(0.005)
-    with Bystander() as bystander:
-        started_ns = time.thread_time_ns()
-        engine.coalescer._close_windows()  # noqa: SLF001 - the step that is measured.
-        closed_ns = time.thread_time_ns()
-        closing_longest_ms = bystander.longest_ns / 1e6
-        engine.tick()
-        ticked_ns = time.thread_time_ns()
-        for session in opened:
-            session.add(65_536)
-        reopened_ns = time.thread_time_ns()
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("closed", engine.coalescer.end_window),
+        ("events written", engine.tick),
+        ("all went on", lambda: add_to(opened)),
+    ]
     print(f"{count:,} sessions of {groups:,} customers: {held:,.0f} bytes of memory each")
-    print(f"  windows closed:     {(closed_ns - started_ns) / 1e6:8.1f} ms of CPU")
-    print(f"  longest slice:      {closing_longest_ms:8.1f} ms")
-    print(f"  events written:     {(ticked_ns - closed_ns) / 1e6:8.1f} ms of CPU")
-    print(f"  all opened again:   {(reopened_ns - ticked_ns) / 1e6:8.1f} ms of CPU")
-    print(f"  longest slice, all: {bystander.longest_ns / 1e6:8.1f} ms")
+    with Bystander(ingestion) as bystander:
+        for name, step in steps:
+            bystander.longest_ms()
+            started_ns = time.thread_time_ns()
+            step()
+            cpu_ms = (time.thread_time_ns() - started_ns) / 1e6
+            print(f"  {name:16}{cpu_ms:10.1f} ms of CPU, longest {bystander.longest_ms():8.1f} ms")
     for session in opened:
         session.close()
     ingestion.close(60)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from streamgauge.core.files import Directory, File
@@ -75,9 +75,21 @@ class Journal:
             InvalidInputError: The record is empty or over the limit.
             OSError: It could not be written; the journal is as before.
         """
-        framed = frame(record)
+        return self.append_all([record])
+
+    def append_all(self, records: Iterable[bytes]) -> Position:
+        """Append ``records`` at once, into one segment.
+
+        Returns:
+            Where the first is, until a failed sync moves it.
+
+        Raises:
+            InvalidInputError: A record is empty or over the limit.
+            OSError: They could not be written; the journal is as before.
+        """
+        frames = b"".join(map(frame, records))
         with self._lock:
-            return self._write(framed)
+            return self._write(frames)
 
     def sync(self) -> Position:
         """Put everything appended so far on disk.
@@ -165,22 +177,22 @@ class Journal:
             self._dirty.clear()
             self._active = None
 
-    def _write(self, framed: bytes) -> Position:
-        if HEADER_BYTES < self._end.offset > self._segment_bytes_max - len(framed):
+    def _write(self, frames: bytes) -> Position:
+        if HEADER_BYTES < self._end.offset > self._segment_bytes_max - len(frames):
             self._seal()
         if self._active is None:
             self._start()
         assert self._active is not None
         at = self._end
         try:
-            self._active.write_at(at.offset, framed)
+            self._active.write_at(at.offset, frames)
         except OSError:
             with contextlib.suppress(OSError):
                 self._active.truncate(at.offset)
             raise
         self._dirty[at.segment] = self._active
-        self._unsynced.append((at, framed))
-        self._end = Position(at.segment, at.offset + len(framed))
+        self._unsynced.append((at, frames))
+        self._end = Position(at.segment, at.offset + len(frames))
         return at
 
     def _seal(self) -> None:
@@ -231,7 +243,7 @@ class Journal:
         """Write what may not be on disk to a new segment, and void the earlier copies."""
         with self._lock:
             segment = self._end.segment + 1
-            frames = [framed for _, framed in self._unsynced]
+            frames = [written for _, written in self._unsynced]
             self._directory.remove(name(segment))
             file = self._directory.open(name(segment), create=True)
             try:

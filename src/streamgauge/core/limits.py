@@ -132,9 +132,17 @@ TALLY_MEMORY_PAGES_MAX: Final = 64
 # Of one call: exact in every JSON parser that its event may meet, and far above any chunk.
 QUANTITY_BYTES_MAX: Final = 2**53 - 1
 # Groups of customer and metadata with an open window: twice the streams that one process holds.
-# Beyond, the oldest windows end early, so many at a time that no chunk waits a millisecond for it.
+# Beyond, the window ends early.
 OPEN_GROUPS_MAX: Final = 200_000
-GROUPS_CLOSED_AT_ONCE: Final = 256
+# Of a group's text in each of its sessions; a larger one is kept once for all of a window. Metadata
+# of 256 bytes, an event name and a customer id fit.
+DESCRIPTOR_OWN_BYTES_MAX: Final = 384
+# Events made in one go, of so many slots read in one go: for less than a millisecond each nobody
+# else gets a slot.
+EVENTS_MADE_AT_ONCE: Final = 32
+SLOTS_READ_AT_ONCE: Final = 512
+# Events in memory until they are synced, while those of a window are made.
+EVENTS_UNSYNCED_MAX: Final = 4_096
 # Small enough to be read whole for a batch, large enough to be removed seldom.
 SPOOL_SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 # A checkpoint takes one block; the others are for what threads write at the same instant.

@@ -2,66 +2,37 @@
 
 The order of ``tick`` is what a crash at any step relies on: read the slots, append the events,
 sync the journal, advance the slots' base, and only then let the deliverer have the events.
+
+A window ends in one step, whatever it holds. Its events are made a few at a time, and in between
+every other thread has its turn: one that wants a slot waits for no more than these few.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
-import weakref
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from typing import Final
 
 from streamgauge.core.clock import Clock
-from streamgauge.core.limits import GROUPS_CLOSED_AT_ONCE, OPEN_GROUPS_MAX
-from streamgauge.sdk.groups import Group
+from streamgauge.core.limits import (
+    EVENTS_MADE_AT_ONCE,
+    EVENTS_UNSYNCED_MAX,
+    OPEN_GROUPS_MAX,
+    SLOTS_READ_AT_ONCE,
+)
+from streamgauge.sdk.block import Block
+from streamgauge.sdk.groups import Group, split_layer
 from streamgauge.sdk.notices import Notices
-from streamgauge.sdk.records import Draft, drafts
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.spool import Spool
-from streamgauge.sdk.tally import Proof, Slot, Tally, TallyFullError, nobody
+from streamgauge.sdk.tally import Tally, TallyFullError
+from streamgauge.sdk.window import Fresh, Place, Window, refresh
 from streamgauge.sdk.windows import Windows
 
-
-class Bucket:
-    """The slots of one group in one window; idle ones are taken up by the group's next session."""
-
-    __slots__ = ("group", "idle", "quiet_ticks", "slots")
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.slots: list[Slot] = []
-        self.idle: dict[str, list[Slot]] = {}
-        self.quiet_ticks = 0
-
-    def proofs(self) -> Iterator[Proof]:
-        """Yield who knows more of bytes that are held back."""
-        for slot in tuple(self.slots):
-            holder = slot.holder() if slot.sure is not None else None
-            if holder is not None and holder.proof is not None:
-                yield holder.proof
-
-    def close(self) -> None:
-        """Make every session that counts here go on in another window."""
-        # One tick more than others is quiet: what a session adds while it lets go is still read.
-        self.quiet_ticks = -1
-        for slot in self.slots:
-            slot.is_open = False
-            holder = slot.holder()
-            if holder is not None:
-                holder.detach()
-
-    def drafts(self) -> list[Draft]:
-        """Return an event of all bytes that are in none yet; several if they are too many."""
-        fresh = (slot.unspooled() for slot in self.slots)
-        return list(drafts(self.group, (stretch for stretch in fresh if stretch)))
-
-    def mark_spooled(self, draft: Draft) -> None:
-        """Note which bytes are in an event now."""
-        self.quiet_ticks = 0
-        ends = {(source.page_id, source.slot): source.end for source in draft.sources}
-        for slot in self.slots:
-            slot.spooled = ends.get((slot.page.page_id, slot.index), slot.spooled)
+# Long enough for a thread that waits to be woken.
+_TURN_S: Final = 0.000_05
+_TAKEN_BACK_AT_ONCE: Final = 64
 
 
 class Coalescer:
@@ -85,11 +56,9 @@ class Coalescer:
         self._notices = notices
         self._lock = threading.RLock()
         self._tick_lock = threading.RLock()
-        self._open: dict[tuple[int, bytes], Bucket] = {}
-        self._closing: list[Bucket] = []
-        # With bytes in events that are not known to be on disk.
-        self._unsynced: set[Bucket] = set()
-        self._given_back: deque[Slot] = deque()
+        self._open: Window | None = None
+        self._closing: list[Window] = []
+        self._given_back: deque[tuple[bytes, Block, int]] = deque()
         self._retired_bytes = 0
         self.closed = False
 
@@ -98,25 +67,39 @@ class Coalescer:
         with self._lock:
             if session.add_here(n):
                 return
-            goes_on = session.total > 0
-            slot = self._slot_or_refuse(session.group, session.descriptor, n, goes_on=goes_on)
-            if slot is None:
+            # What it counted in a window that is over.
+            session.detach()
+            place = self._slot_or_refuse(session.descriptor, n, goes_on=session.total > 0)
+            if place is None:
                 session.count_late(n)
                 return
-            slot.holder = weakref.ref(session)
-            session.attach(slot, n)
+            if self._open is not None:
+                session.descriptor = self._open.shared(session.descriptor)
+            session.attach(*place, n)
 
     def add(self, group: Group, n: int) -> None:
         """Count ``n`` bytes of a plain call."""
+        descriptor = group.descriptor()
         with self._lock:
-            slot = self._slot_or_refuse(group, group.descriptor(), n, goes_on=False)
-            if slot is not None:
-                slot.cell[0] += n
-                slot.idle.append(slot)
+            place = self._slot_or_refuse(descriptor, n, goes_on=False)
+            if place is not None:
+                block, at = place
+                block.page.words[at] += n
+                self.give_back(descriptor, block, at)
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, descriptor: bytes, block: Block, at: int) -> None:
         """Take a slot that its session has let go; from any thread, without waiting."""
-        self._given_back.append(slot)
+        self._given_back.append((descriptor, block, at))
+
+    def end_window(self) -> None:
+        """End the window if its time is over: one step, however many sessions count in it."""
+        with self._lock:
+            start_ns = self._windows.start_ns()
+            if self._open is not None and (self.closed or self._open.start_ns != start_ns):
+                self._end(self._open)
+        while self._given_back:
+            with self._lock:
+                self._take_back(_TAKEN_BACK_AT_ONCE)
 
     def tick(self, *, cut_open: bool = False) -> None:
         """Make events of what was counted in windows that are over, and of open ones if asked.
@@ -135,9 +118,7 @@ class Coalescer:
 
     def on_the_way(self) -> bool:
         """Return whether bytes of streams that have ended may still arrive; asks once more."""
-        with self._lock:
-            buckets = [*self._closing, *self._open.values()]
-        return any(proof.awaited for proof in _refresh(buckets))
+        return any(proof.awaited for proof in refresh(self._every_window()))
 
     def close(self) -> None:
         """Make events of everything; what sessions add from now on is turned away and counted.
@@ -149,19 +130,18 @@ class Coalescer:
             self.closed = True
             self._spool.close_for_plain_calls()
         self.tick()
-        for proof in [proof for bucket in self._closing for proof in bucket.proofs()]:
+        for proof in [proof for window in self._closing for proof in window.proofs()]:
             proof.give_up()
         self.tick()
 
     def totals(self) -> tuple[int, int]:
         """Return the bytes counted in slots so far, and of these the bytes that are in no event."""
         counted, open_ = self._retired_bytes, 0
-        for bucket in [*self._open.values(), *self._closing]:
-            for slot in bucket.slots:
-                if not slot.layer:
-                    count = slot.cell[0]
-                    counted += count
-                    open_ += count - slot.spooled
+        for window in self._every_window():
+            for block in window.blocks:
+                in_block, spooled = block.sums()
+                counted += in_block
+                open_ += in_block - spooled
         return counted, open_
 
     def locked(self) -> threading.RLock:
@@ -170,128 +150,144 @@ class Coalescer:
 
     def forget(self) -> None:
         """Send every session back to zero, in a process that was forked."""
-        for bucket in [*self._open.values(), *self._closing]:
-            for slot in bucket.slots:
-                holder = slot.holder()
-                if holder is not None:
-                    holder.forget()
+        for window in self._every_window():
+            for block in window.blocks:
+                block.forget()
 
     def _make_events(self, *, cut_open: bool) -> None:
-        self._close_windows()
+        self.end_window()
+        windows = self._every_window() if cut_open else [*self._closing]
+        refresh(windows)
         trouble: OSError | None = None
-        drafted = [*self._closing]
-        if cut_open:
-            with self._lock:
-                drafted += self._open.values()
-        _refresh(drafted)
         try:
             self._spool.write_backlog()
-            for bucket in drafted:
-                self._spool_bucket(bucket)
+            for window in windows:
+                self._spool_window(window)
         except OSError as error:
             # What was written before it goes on its way.
             trouble = error
-        until = self._spool.sync()
-        for bucket in self._unsynced:
-            for slot in bucket.slots:
-                slot.advance()
-        self._unsynced.clear()
-        self._spool.release(until)
+        self._sync()
         self._retire()
         if trouble is not None:
             raise trouble
 
-    def _slot_or_refuse(
-        self, group: Group, descriptor: bytes, n: int, *, goes_on: bool
-    ) -> Slot | None:
+    def _every_window(self) -> list[Window]:
+        # The open one first: who ends it puts it among the others before.
+        opened = self._open
+        closing = [*self._closing]
+        return closing if opened is None or opened in closing else [*closing, opened]
+
+    def _current(self) -> Window:
+        """Return the window of now; the one before it is over, if it was open yet."""
+        start_ns = self._windows.start_ns()
+        window = self._open
+        if window is None or window.start_ns != start_ns:
+            self._end(window)
+            window = self._open = Window(start_ns)
+        return window
+
+    def _slot_or_refuse(self, descriptor: bytes, n: int, *, goes_on: bool) -> Place | None:
         reason = "closed"
         if not self.closed:
             try:
-                return self._slot(group, descriptor, goes_on=goes_on)
+                return self._slot(descriptor, goes_on=goes_on)
             except TallyFullError:
                 reason = "no room for another group"
         self._spool.turn_away(n, reason)
         self._notices.tell("refused", f"{n} bytes were added and are not billed: {reason}")
         return None
 
-    def _slot(self, group: Group, descriptor: bytes, *, goes_on: bool) -> Slot:
-        self._take_back()
-        now_ns = self._clock.time_ns()
-        start_ns = self._windows.start_ns()
-        whole = group.of_layer("")
-        key = (start_ns, descriptor if whole is group else whole.descriptor())
-        bucket = self._open.get(key)
-        idle = bucket.idle.setdefault(group.layer, []) if bucket is not None else []
+    def _slot(self, descriptor: bytes, *, goes_on: bool) -> Place:
+        window = self._current()
+        self._take_back(_TAKEN_BACK_AT_ONCE)
+        idle = window.idle.get(descriptor)
         if idle:
             return idle.pop()
-        if bucket is None and len(self._open) >= OPEN_GROUPS_MAX:
-            self._close_early()
-        slot = self._tally.open_slot(start_ns, start_ns if goes_on else now_ns, descriptor)
-        if bucket is None:
-            bucket = self._open[key] = Bucket(whole)
-            bucket.idle[group.layer] = idle
-        slot.layer = group.layer
-        slot.idle = idle
-        bucket.slots.append(slot)
-        return slot
+        descriptor = window.shared(descriptor)
+        group, layer = split_layer(descriptor)
+        if len(window.groups) >= OPEN_GROUPS_MAX and group not in window.groups:
+            window = self._close_early(window)
+        timestamp_ns = window.start_ns if goes_on else self._clock.time_ns()
+        last = window.blocks[-1] if window.blocks else None
+        block = self._tally.open_slot(last, window.start_ns, timestamp_ns, descriptor)
+        return window.enter(block, group, layer)
 
-    def _take_back(self) -> None:
-        while self._given_back:
-            slot = self._given_back.popleft()
-            if slot.is_open:
-                slot.holder = nobody
-                slot.idle.append(slot)
+    def _take_back(self, at_once: int) -> None:
+        for _ in range(min(len(self._given_back), at_once)):
+            descriptor, block, at = self._given_back.popleft()
+            if block.is_open and self._open is not None:
+                self._open.idle.setdefault(descriptor, []).append((block, at))
 
-    def _close_windows(self) -> None:
-        with self._lock:
-            start_ns = self._windows.start_ns()
-            self._take_back()
-            over = [key for key in self._open if self.closed or key[0] != start_ns]
-        for key in over:
-            with self._lock:
-                self._close_window(key)
-
-    def _close_early(self) -> None:
-        """Close the windows that are open longest, when there are too many groups at once."""
-        oldest = list(itertools.islice(self._open, GROUPS_CLOSED_AT_ONCE))
-        for key in oldest:
-            self._close_window(key)
+    def _close_early(self, window: Window) -> Window:
+        """End the window before its time and return another, when there are too many groups."""
+        self._end(window)
+        self._open = Window(window.start_ns)
         self._notices.tell(
             "groups",
             f"more than {OPEN_GROUPS_MAX} groups of customer and metadata are open: windows "
             "close early, so there are more events; is there a careless metadata key?",
         )
+        return self._open
 
-    def _close_window(self, key: tuple[int, bytes]) -> None:
+    def _end(self, window: Window | None) -> None:
         # In one of the two at every instant: a fork may come at any.
-        bucket = self._open[key]
-        bucket.close()
-        self._closing.append(bucket)
-        del self._open[key]
+        if window is not None:
+            window.close()
+            self._closing.append(window)
+        self._open = None
 
-    def _spool_bucket(self, bucket: Bucket) -> None:
+    def _spool_window(self, window: Window) -> None:
         with self._lock:
-            drafts = bucket.drafts()
-            if not drafts and all(slot.sure is None for slot in bucket.slots):
-                bucket.quiet_ticks += 1
-            for draft in drafts:
-                self._spool.append(draft)
-                bucket.mark_spooled(draft)
-                self._unsynced.add(bucket)
+            waiting = window.waiting()
+        made: list[Fresh] = []
+        unsynced, left = 0, SLOTS_READ_AT_ONCE
+        for group in waiting:
+            fresh = window.fresh(group)
+            while not fresh.is_whole:
+                if not left:
+                    left = _take_turns(SLOTS_READ_AT_ONCE)
+                with self._lock:
+                    left -= fresh.read(left)
+            made.append(fresh)
+            if len(made) == EVENTS_MADE_AT_ONCE or not left:
+                unsynced += self._write(window, made)
+                made, left = [], _take_turns(SLOTS_READ_AT_ONCE)
+            if unsynced >= EVENTS_UNSYNCED_MAX:
+                self._sync()
+                unsynced = 0
+        self._write(window, made)
+
+    def _write(self, window: Window, made: list[Fresh]) -> int:
+        events = [draft for fresh in made for draft in fresh.drafts()]
+        with self._lock:
+            if events:
+                self._spool.append_all(events)
+            for fresh in made:
+                window.settle(fresh)
+        return len(events)
+
+    def _sync(self) -> None:
+        until = self._spool.sync()
+        for window in self._every_window():
+            for block in window.blocks:
+                block.advance()
+        self._spool.release(until)
 
     def _retire(self) -> None:
-        """Give up the slots of windows that were over, and quiet, for a whole tick."""
-        with self._lock:
-            done = [bucket for bucket in self._closing if bucket.quiet_ticks > 0]
-            self._closing = [bucket for bucket in self._closing if bucket.quiet_ticks <= 0]
-            for slot in (slot for bucket in done for slot in bucket.slots):
-                self._retired_bytes += 0 if slot.layer else slot.cell[0]
-                self._tally.retire(slot)
+        """Give up the blocks of windows that are over when every byte is in a synced event."""
+        for window in [*self._closing]:
+            if window.groups:
+                continue
+            for block in [block for block in window.blocks if block.is_done()]:
+                with self._lock:
+                    self._retired_bytes += block.sums()[0]
+                    self._tally.retire(block)
+                    window.blocks.remove(block)
+            if not window.blocks:
+                self._closing.remove(window)
 
 
-def _refresh(buckets: Iterable[Bucket]) -> list[Proof]:
-    """Ask who knows more of bytes that are held back, each once; no lock is held meanwhile."""
-    proofs = {id(proof): proof for bucket in buckets for proof in bucket.proofs()}
-    for proof in proofs.values():
-        proof.refresh()
-    return [*proofs.values()]
+def _take_turns(slots: int) -> int:
+    """Let other threads run, and return how many slots may be read before the next time."""
+    time.sleep(_TURN_S)
+    return slots

@@ -16,8 +16,11 @@ from streamgauge.core.metadata import canonical_mapping
 LAYER_KEY: Final = "sg_{}_bytes"
 """Metadata key of what a layer carried, beside the layer that is billed."""
 
+_PLAIN_HEAD: Final = 0x83
+"""The first byte of a descriptor without a layer: a map of three, since defaults are left out."""
 
-class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event name, a customer and metadata; equal ones share events.
 
     Attributes:
@@ -38,7 +41,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def descriptor(self) -> bytes:
         """Return it as bytes, equal exactly when the groups are equal."""
-        return msgspec.msgpack.encode(self)
+        # The encoder's result sits in a buffer cut short, whose rest nobody else can use.
+        return bytes(memoryview(msgspec.msgpack.encode(self)))
 
     def body(
         self,
@@ -98,6 +102,14 @@ def checked_group(
         customer_id=check_text_id(customer_id, field="customer_id"),
         metadata={key: texts[key] for key in sorted(texts)},
     )
+
+
+def split_layer(descriptor: bytes) -> tuple[bytes, str]:
+    """Return the descriptor of the same events without a layer, and the layer."""
+    if descriptor[0] == _PLAIN_HEAD:
+        return descriptor, ""
+    group = decode_group(descriptor)
+    return group.of_layer("").descriptor(), group.layer
 
 
 def decode_group(descriptor: bytes) -> Group:

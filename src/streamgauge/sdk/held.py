@@ -8,18 +8,20 @@ bills what was counted.
 
 from __future__ import annotations
 
-from streamgauge.sdk.groups import Group
+import weakref
+
+from streamgauge.sdk.block import Block, Proof
 from streamgauge.sdk.session import Home, LockedStreamSession, StreamSession, has_global_lock
-from streamgauge.sdk.tally import Proof, Slot
 
 
 class _Part:
-    """A stretch of a session: in ``slot`` from ``start``, ``first`` bytes after its beginning."""
+    """A stretch of a session: in a slot from ``start``, ``first`` bytes after its beginning."""
 
-    __slots__ = ("first", "size", "slot", "start")
+    __slots__ = ("at", "block", "first", "size", "start")
 
-    def __init__(self, slot: Slot, start: int, first: int) -> None:
-        self.slot = slot
+    def __init__(self, block: Block, at: int, start: int, first: int) -> None:
+        self.block = block
+        self.at = at
         self.start = start
         self.first = first
         # Known when the session has let the slot go.
@@ -37,18 +39,13 @@ class HeldSession(StreamSession):
 
     __slots__ = ("_parts", "_settled", "evidence", "finished", "sides")
 
-    def __init__(self, home: Home, group: Group, id: str) -> None:
-        super().__init__(home, group, id)
+    def __init__(self, home: Home, descriptor: bytes) -> None:
+        super().__init__(home, descriptor)
         self.evidence: Proof | None = None
         self.sides: dict[str, StreamSession] = {}
         self.finished = False
         self._settled = 0
         self._parts: list[_Part] = []
-
-    @property
-    def proof(self) -> Proof | None:
-        """Return who knows which of its bytes arrived."""
-        return self.evidence
 
     @property
     def unsettled(self) -> int:
@@ -59,11 +56,15 @@ class HeldSession(StreamSession):
         """Let the first ``through`` bytes of the session into events; it never goes back."""
         with self._home.locked():
             self._settled = max(self._settled, min(through, self.total))
+            if not self.is_counting:
+                self.detach()
             waiting = []
             for part in self._parts:
-                size = part.slot.cell[0] - part.start if part.size is None else part.size
+                size = part.size
+                if size is None:
+                    size = part.block.count(part.at) - part.start
                 sure = min(max(self._settled - part.first, 0), size)
-                part.slot.sure = part.start + sure
+                part.block.sure[part.at] = part.start + sure
                 if part.size is not None and sure == size:
                     self._release(part)
                 else:
@@ -86,7 +87,7 @@ class HeldSession(StreamSession):
             for part in reversed(self._parts):
                 excess = min(self.total - max(total, self._settled), part.size or 0)
                 if excess > 0:
-                    part.slot.cell[0] -= excess
+                    part.block.page.words[part.at] -= excess
                     self._closed_total -= excess
                 self._release(part)
             self._parts.clear()
@@ -97,22 +98,23 @@ class HeldSession(StreamSession):
         """End the session; everything that was added is billed."""
         self.finish(self.total)
 
-    def attach(self, slot: Slot, n: int) -> None:
-        """Go on in ``slot``, beginning with ``n`` bytes, none of them settled."""
-        start = slot.cell[0]
-        slot.sure = start
-        self._parts.append(_Part(slot, start, self.total))
-        super().attach(slot, n)
+    def attach(self, block: Block, at: int, n: int) -> None:
+        """Go on in a slot, beginning with ``n`` bytes, none of them settled."""
+        start = block.count(at)
+        block.sure[at] = start
+        block.holders[at] = weakref.ref(self)
+        self._parts.append(_Part(block, at, start, self.total))
+        super().attach(block, at, n)
 
     def add_here(self, n: int) -> bool:
         """Count ``n`` bytes in its slot, if it has one; none after the end."""
         return self.finished or super().add_here(n)
 
-    def detach(self) -> Slot | None:
+    def detach(self) -> tuple[Block, int] | None:
         """Let go of the slot, which stays ours until its bytes are settled."""
-        before = self._closed_total
-        slot = super().detach()
-        if slot is not None:
+        before, parts = self._closed_total, len(self._parts)
+        super().detach()
+        if parts and self._parts and self._parts[-1].size is None:
             self._parts[-1].size = self._closed_total - before
         return None
 
@@ -125,8 +127,10 @@ class HeldSession(StreamSession):
             side.forget()
 
     def _release(self, part: _Part) -> None:
-        part.slot.sure = None
-        self._home.give_back(part.slot)
+        part.block.holders.pop(part.at, None)
+        part.block.sure.pop(part.at, None)
+        if part.block.is_open:
+            self._home.give_back(self.descriptor, part.block, part.at)
 
     def __del__(self) -> None:
         # From any thread, under any lock: what nobody ended is billed as it was counted.

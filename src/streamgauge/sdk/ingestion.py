@@ -17,6 +17,7 @@ from typing import Literal, Self
 
 from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.limits import BATCH_EVENTS_MAX
+from streamgauge.sdk.block import Block
 from streamgauge.sdk.engine import Engine
 from streamgauge.sdk.ground import memory_ground, open_ground
 from streamgauge.sdk.groups import checked_group
@@ -27,7 +28,6 @@ from streamgauge.sdk.plain import checked_draft
 from streamgauge.sdk.runner import Runner
 from streamgauge.sdk.session import StreamSession, session_type
 from streamgauge.sdk.stats import Stats
-from streamgauge.sdk.tally import Slot
 from streamgauge.sinks.base import Sink
 
 
@@ -151,7 +151,7 @@ class Ingestion:
             InvalidInputError: A value breaks a rule.
         """
         group = checked_group(self._options.event_name, customer_id, metadata, measured=True)
-        return self._session_type(self, group, self._next_session_id())
+        return self._session_type(self, group.descriptor())
 
     def held_session(
         self,
@@ -172,9 +172,9 @@ class Ingestion:
         """
         name = self._options.event_name
         group = checked_group(name, customer_id, metadata, measured=True, layers=layers)
-        session = self._held_session_type(self, group, self._next_session_id())
+        session = self._held_session_type(self, group.descriptor())
         for layer in layers:
-            session.sides[layer] = self._session_type(self, group.of_layer(layer), session.id)
+            session.sides[layer] = self._session_type(self, group.of_layer(layer).descriptor())
         return session
 
     def flush(self, timeout_s: float = 10.0) -> bool:
@@ -217,16 +217,17 @@ class Ingestion:
         """Count ``n`` bytes of a session that has no slot; sessions call this."""
         self._engine().coalescer.attach(session, n)
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, descriptor: bytes, block: Block, at: int) -> None:
         """Take the slot of a session that ended; sessions call this."""
         if self._runner is not None:
-            self._runner.engine.coalescer.give_back(slot)
+            self._runner.engine.coalescer.give_back(descriptor, block, at)
 
     def locked(self) -> AbstractContextManager[object]:
         """Return the lock under which slots, events and totals agree; sessions call this."""
         return self._engine().coalescer.locked()
 
-    def _next_session_id(self) -> str:
+    def new_session_id(self) -> str:
+        """Return a name that no other session has; sessions call this."""
         return f"{self._engine().spool.identity.writer_id}:{next(self._session_numbers)}"
 
     def _engine(self) -> Engine:

@@ -2,9 +2,10 @@
 
 Layout, in 64-bit words of the machine's byte order: a head of 64 bytes (magic, byte order mark,
 page id, checksum), then slots of 64 bytes from the front, then free space, then descriptors packed
-against the end. A slot is ``count, base, window start, timestamp, place of its descriptor, seal``;
-``base`` is how much of the count is in events. The seal is written last and carries a checksum of
-everything but count and base, so a slot is whole or not there. Slots are never used again: a slot's
+against the end. A slot is ``count, base, window start, timestamp, place of its descriptor, seal``
+and two words of which only the living owner makes sense, ``spooled`` and ``next``. ``base`` is how
+much of the count is in events that are synced. The seal is written last and carries a checksum of
+what lies between base and it, so a slot is whole or not there. Slots are never used again: a slot's
 page id and index name it for ever.
 """
 
@@ -31,7 +32,10 @@ _HEAD: Final = struct.Struct("=8sQ16s")
 _CHECKSUM: Final = struct.Struct("=I")
 _ORDER_MARK: Final = 0x0102030405060708
 _WORD: Final = 8
-_COUNT, _BASE, _WINDOW, _TIMESTAMP, _PLACE, _SEAL = range(6)
+SLOT_WORDS: Final = SLOT_BYTES // _WORD
+_COUNT, BASE, _WINDOW, TIMESTAMP, _PLACE, _SEAL, SPOOLED, NEXT = range(SLOT_WORDS)
+# Enough for descriptors that come again; not a second index of a page in which none does.
+_PLACES_MAX: Final = 1_024
 _SEALED_BIT: Final = 1 << 63
 _NAMED: Final = struct.Struct("=QQQ")
 
@@ -94,32 +98,30 @@ class TallyPage:
     def put(self, window_start_ns: int, timestamp_ns: int, descriptor: bytes) -> int | None:
         """Open the next slot, everything but its count, and return its index; None: full."""
         index = self.used
-        first = (HEAD_BYTES + index * SLOT_BYTES) // _WORD
+        first = first_word(index)
         place = self._places.get(descriptor)
         heap = self._heap if place is not None else self._heap - len(descriptor)
         if (first * _WORD) + SLOT_BYTES > heap:
+            self._places.clear()
             return None
         if place is None:
             self._view[heap : heap + len(descriptor)] = descriptor
             self._heap = heap
             place = heap << 32 | len(descriptor)
+            if len(self._places) >= _PLACES_MAX:
+                self._places.clear()
             self._places[descriptor] = place
         words = self.words
         words[first + _WINDOW] = window_start_ns
-        words[first + _TIMESTAMP] = timestamp_ns
+        words[first + TIMESTAMP] = timestamp_ns
         words[first + _PLACE] = place
         words[first + _SEAL] = _seal(window_start_ns, timestamp_ns, place, descriptor)
         self.used = index + 1
         return index
 
-    def cell(self, index: int) -> memoryview[int]:
-        """Return the count of a slot as a view of one word: ``cell[0] += n``."""
-        first = (HEAD_BYTES + index * SLOT_BYTES) // _WORD + _COUNT
-        return self.words[first : first + 1]
-
     def advance(self, index: int, base: int) -> None:
         """Note that the first ``base`` bytes of a slot are in synced events."""
-        self.words[(HEAD_BYTES + index * SLOT_BYTES) // _WORD + _BASE] = base
+        self.words[first_word(index) + BASE] = base
 
     def slots(self) -> Iterator[SlotImage | CorruptError]:
         """Yield every slot that was opened, and what is damaged."""
@@ -140,23 +142,23 @@ class TallyPage:
         self._page.sync()
 
     def close(self) -> None:
-        """Let go of the mapping; cells handed out keep it alive until they are dropped."""
+        """Let go of the mapping; blocks must have let go of their words."""
         self.words.release()
         self._page.close()
 
     def _image(self, index: int, words: list[int]) -> SlotImage | CorruptError:
         offset, length = words[_PLACE] >> 32, words[_PLACE] & 0xFFFFFFFF
         descriptor = bytes(self._view[offset : offset + length])
-        seal = _seal(words[_WINDOW], words[_TIMESTAMP], words[_PLACE], descriptor)
+        seal = _seal(words[_WINDOW], words[TIMESTAMP], words[_PLACE], descriptor)
         if seal != words[_SEAL] or len(descriptor) != length:
             at = HEAD_BYTES + index * SLOT_BYTES
             return CorruptError(self.name, at, f"slot {index} holds {words[_COUNT]} unnamed bytes")
         return SlotImage(
             index=index,
             count=words[_COUNT],
-            base=words[_BASE],
+            base=words[BASE],
             window_start_ns=words[_WINDOW],
-            timestamp_ns=words[_TIMESTAMP],
+            timestamp_ns=words[TIMESTAMP],
             descriptor=descriptor,
         )
 
@@ -170,6 +172,11 @@ class TallyPage:
             raise CorruptError(self.name, 0, "it is no tally page of this format")
         assert isinstance(page_id, bytes)
         return page_id
+
+
+def first_word(index: int) -> int:
+    """Return the place of a slot's first word, its count, among the page's words."""
+    return (HEAD_BYTES + index * SLOT_BYTES) // _WORD
 
 
 def is_unborn(front: bytes) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from streamgauge.sdk.groups import Group
 
 
-class Source(msgspec.Struct, frozen=True, array_like=True):
+class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A stretch of a slot's count that an event bills: from ``start`` to ``end``."""
 
     page_id: bytes
@@ -19,7 +19,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     end: int
 
 
-class Stretch(NamedTuple):
+class Stretch(msgspec.Struct, frozen=True, gc=False):
     """What to bill of a slot: when, which bytes, and of which layer (see ``Group.layer``)."""
 
     timestamp_ns: int
@@ -27,7 +27,7 @@ class Stretch(NamedTuple):
     layer: str
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
+class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event before it has a number in the spool.
 
     Attributes:
@@ -86,7 +86,7 @@ def _draft(group: Group, taken: list[Stretch], quantity: int) -> Draft:
     )
 
 
-class SpooledEvent(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class SpooledEvent(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """An event in the spool.
 
     Attributes:

@@ -46,8 +46,7 @@ def recover_tally(spool: Spool) -> list[str]:
     pages, damages = _open_pages(spool)
     unbilled, damaged = _collect(pages, spool.billed)
     for group, stretches in unbilled.values():
-        for draft in drafts(group, stretches):
-            spool.append(draft)
+        spool.append_all([*drafts(group, stretches)])
     until = spool.sync()
     for page in pages:
         _advance(page)

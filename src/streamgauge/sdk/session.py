@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from streamgauge.core.errors import InvalidInputError
-from streamgauge.sdk.groups import Group
+from streamgauge.sdk.block import Block
+from streamgauge.sdk.groups import Group, decode_group
 from streamgauge.sdk.plain import shown_integer
-from streamgauge.sdk.tally import Proof, Slot
 
 _COUNT_END: Final = 2**64
 
@@ -23,8 +22,12 @@ class Home(Protocol):
         """Count ``n`` bytes of ``session`` in a slot of the current window, and give it that."""
         ...
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, descriptor: bytes, block: Block, at: int) -> None:
         """Take a slot that its session has let go; from any thread, without waiting."""
+        ...
+
+    def new_session_id(self) -> str:
+        """Return a name that no other session has."""
         ...
 
     def locked(self) -> AbstractContextManager[object]:
@@ -39,26 +42,38 @@ class StreamSession:
     share a session.
 
     Attributes:
-        id: Names this session in logs; it is in no event.
-        group: What its events share.
-        descriptor: The group as bytes.
-        cell: The count of the current slot, for hot paths that do what ``add`` does, with a size
-            that is an int of at least 0: ``cell[0] += size``. None sends them to ``add``.
+        descriptor: What its events share, as bytes (see ``Group``).
+        words: The page of the current slot, for hot paths that do what ``add`` does, with a size
+            that is an int of at least 0: ``words[at] += size``. None, and words that were released,
+            send them to ``add``.
+        at: The place of the slot's count in ``words``.
     """
 
-    __slots__ = ("__weakref__", "_closed_total", "_home", "_lock", "_slots", "cell", "descriptor",
-                 "group", "id")  # fmt: skip
+    # One object, and what it refers to is shared: a process may have a hundred thousand.
+    __slots__ = ("__weakref__", "_block", "_closed_total", "_home", "_id", "_start", "at",
+                 "descriptor", "words")  # fmt: skip
 
-    def __init__(self, home: Home, group: Group, id: str) -> None:
-        self.id = id
-        self.group = group
-        self.descriptor = group.descriptor()
+    def __init__(self, home: Home, descriptor: bytes) -> None:
+        self.descriptor = descriptor
+        self.words: memoryview[int] | None = None
+        self.at = 0
         self._home = home
-        # Whoever pops the slot from the list owns the farewell, so a close and a window's end never
-        # both do.
-        self.cell: memoryview[int] | None = None
-        self._slots: list[tuple[Slot, int]] = []
+        self._id: str | None = None
+        # Whoever takes the block out of it owns the farewell, so that two closes never both do.
+        self._block: Block | None = None
+        self._start = 0
         self._closed_total = 0
+
+    @property
+    def id(self) -> str:
+        """Return its name in logs; it is in no event."""
+        self._id = self._id or self._home.new_session_id()
+        return self._id
+
+    @property
+    def group(self) -> Group:
+        """Return what its events share."""
+        return decode_group(self.descriptor)
 
     @property
     def customer_id(self) -> str:
@@ -66,14 +81,17 @@ class StreamSession:
         return self.group.customer_id
 
     @property
-    def proof(self) -> Proof | None:
-        """Return None: every byte that is added is billed."""
-        return None
+    def is_counting(self) -> bool:
+        """Return whether it has a slot: not before the first chunk, nor between windows."""
+        return self._block is not None and self._block.is_open
 
     @property
     def total(self) -> int:
         """Return the bytes added so far."""
-        return self._closed_total + sum(slot.cell[0] - start for slot, start in self._slots)
+        block, at, start = self._block, self.at, self._start
+        if block is None:
+            return self._closed_total
+        return 0 if block.is_forgotten else self._closed_total + block.count(at) - start
 
     def add(self, n: int) -> None:
         """Count ``n`` more bytes.
@@ -85,7 +103,7 @@ class StreamSession:
             try:
                 # Threads take turns at calls and backward jumps only, so none comes between the
                 # load and the store of this statement.
-                self.cell[0] += n  # type: ignore[index]  # None is the way to the slow path.
+                self.words[self.at] += n  # type: ignore[index]  # None is the way to the slow path.
             except (TypeError, ValueError):
                 self._add_slowly(n)
         else:
@@ -93,40 +111,45 @@ class StreamSession:
 
     def close(self) -> None:
         """End the session; twice is once, and bytes added later still count."""
-        slot = self.detach()
-        if slot is not None:
-            self._home.give_back(slot)
+        place = self.detach()
+        if place is not None:
+            self._home.give_back(self.descriptor, *place)
 
-    def attach(self, slot: Slot, n: int) -> None:
-        """Go on in ``slot``, beginning with ``n`` bytes; called by its home, one at a time."""
-        start = slot.cell[0]
-        slot.cell[0] = start + n
-        self._slots.append((slot, start))
-        self.cell = slot.cell
+    def attach(self, block: Block, at: int, n: int) -> None:
+        """Go on in a slot, beginning with ``n`` bytes; called by its home, one at a time."""
+        words = block.page.words
+        start = words[at]
+        words[at] = start + n
+        self.at = at
+        self._start = start
+        self._block = block
+        self.words = block.words
 
     def add_here(self, n: int) -> bool:
         """Count ``n`` bytes in its slot, if it has one; its home closes no window meanwhile."""
-        slot = self.current_slot()
-        if slot is None:
+        block, at = self._block, self.at
+        if block is None or not block.is_open:
             return False
-        slot.cell[0] += n
+        block.page.words[at] += n
         return True
 
-    def current_slot(self) -> Slot | None:
-        """Return the slot it counts in; None before the first chunk, and between windows."""
-        for slot, _ in self._slots:
-            return slot
-        return None
+    def detach(self) -> tuple[Block, int] | None:
+        """Let go of the slot, if there is one; the next add asks for another.
 
-    def detach(self) -> Slot | None:
-        """Let go of the slot, if there is one; the next add asks for another."""
-        self.cell = None
-        try:
-            slot, start = self._slots.pop()
-        except IndexError:
+        Returns:
+            The slot, if its window is not over.
+        """
+        self.words = None
+        # One statement without a call: no thread comes in between.
+        block, at, start, self._block = self._block, self.at, self._start, None
+        if block is None:
             return None
-        self._closed_total += slot.cell[0] - start
-        return slot
+        if block.is_forgotten:
+            self.forget()
+            return None
+        counted = block.count(at) - start
+        self._closed_total += counted
+        return (block, at) if block.is_open else None
 
     def count_late(self, n: int) -> None:
         """Count ``n`` bytes that no slot takes any more; called by its home."""
@@ -134,8 +157,7 @@ class StreamSession:
 
     def forget(self) -> None:
         """Start from zero, in a process that was forked: the parent bills what was counted."""
-        self.cell = None
-        self._slots.clear()
+        self.words = self._block = None
         self._closed_total = 0
 
     def _add_slowly(self, n: object) -> None:
@@ -176,15 +198,9 @@ class StreamSession:
 
 
 class LockedStreamSession(StreamSession):
-    """A session for interpreters without a global lock: its own makes ``add`` whole."""
+    """A session for interpreters without a global lock: its block's makes ``add`` whole."""
 
     __slots__ = ()
-
-    _lock: threading.RLock
-
-    def __init__(self, home: Home, group: Group, id: str) -> None:
-        super().__init__(home, group, id)
-        self._lock = threading.RLock()
 
     def add(self, n: int) -> None:
         """Count ``n`` more bytes.
@@ -192,34 +208,37 @@ class LockedStreamSession(StreamSession):
         Raises:
             InvalidInputError: ``n`` is not a whole number of at least 0; nothing was counted.
         """
-        if n.__class__ is int and n >= 0:
-            with self._lock:
-                cell = self.cell
-                if cell is not None and cell[0] + n < _COUNT_END:
-                    cell[0] += n
-                    return
+        block = self._block
+        if n.__class__ is int and n >= 0 and block is not None:
+            with block.lock:
+                if block.is_open and self._block is block:
+                    words, at = block.page.words, self.at
+                    if words[at] + n < _COUNT_END:
+                        words[at] += n
+                        return
         # Outside of the lock: the home takes its own lock first, and then this one.
         self._add_slowly(n)
 
-    def attach(self, slot: Slot, n: int) -> None:
-        """Go on in ``slot``, beginning with ``n`` bytes; called by its home, one at a time."""
-        with self._lock:
-            super().attach(slot, n)
+    def attach(self, block: Block, at: int, n: int) -> None:
+        """Go on in a slot, beginning with ``n`` bytes; called by its home, one at a time."""
+        with block.lock:
+            super().attach(block, at, n)
 
     def add_here(self, n: int) -> bool:
         """Count ``n`` bytes in its slot, if it has one; its home closes no window meanwhile."""
-        with self._lock:
-            return super().add_here(n)
+        while (block := self._block) is not None:
+            with block.lock:
+                if self._block is block:
+                    return super().add_here(n)
+        return super().add_here(n)
 
-    def detach(self) -> Slot | None:
+    def detach(self) -> tuple[Block, int] | None:
         """Let go of the slot, if there is one; the next add asks for another."""
-        with self._lock:
-            return super().detach()
-
-    def forget(self) -> None:
-        """Start from zero, in a process that was forked; who held the lock may not exist here."""
-        self._lock = threading.RLock()
-        super().forget()
+        while (block := self._block) is not None:
+            with block.lock:
+                if self._block is block:
+                    return super().detach()
+        return super().detach()
 
 
 def session_type() -> type[StreamSession]:

@@ -127,7 +127,7 @@ class Spool:
             trouble = None
             try:
                 self.write_backlog()
-                self._write(draft)
+                self._write([draft])
             except OSError as error:
                 if not in_memory:
                     raise
@@ -147,8 +147,8 @@ class Spool:
         with self.changed:
             self._closed = True
 
-    def append(self, draft: Draft) -> None:
-        """Write an event to the journal; it survives the process when this returns.
+    def append_all(self, drafts: Sequence[Draft]) -> None:
+        """Write events to the journal, at once; they survive the process when this returns.
 
         Raises:
             OSError: It could not be written; nothing was changed.
@@ -156,8 +156,9 @@ class Spool:
         with self.changed:
             if self._full():
                 raise OSError(errno.ENOSPC, "the spool is full")
-            self._write(draft)
-            self.ledger.enter(draft.quantity)
+            self._write(drafts)
+            for draft in drafts:
+                self.ledger.enter(draft.quantity)
 
     def write_backlog(self) -> None:
         """Write the events that are in memory because the disk refused them.
@@ -167,7 +168,7 @@ class Spool:
         """
         with self.changed:
             while self._backlog:
-                self._write(self._backlog[0])
+                self._write([self._backlog[0]])
                 self._backlog.popleft()
 
     def sync(self) -> Position:
@@ -258,22 +259,25 @@ class Spool:
     def _full(self) -> bool:
         return self.journal.size_bytes() >= self._bytes_max
 
-    def _write(self, draft: Draft) -> None:
-        number, sequence = self._number + 1, 0 if draft.event_id else self._sequence + 1
-        id = draft.event_id or event_id(self.identity.writer_id, sequence)
+    def _write(self, drafts: Sequence[Draft]) -> None:
+        number, sequence = self._number, self._sequence
         now_ns = self._clock.time_ns()
-        event = SpooledEvent(
-            number=number,
-            sequence=sequence,
-            event_id=id,
-            quantity=draft.quantity,
-            spooled_at_ns=now_ns,
-            body=draft.group.body(id, draft.timestamp_ns, draft.quantity, draft.layers),
-            sources=draft.sources,
-        )
-        self.journal.append(encode_record(event))
-        self._number = number
-        self._sequence = max(self._sequence, sequence)
+        records = []
+        for draft in drafts:
+            number += 1
+            sequence += not draft.event_id
+            event = SpooledEvent(
+                number=number,
+                sequence=0 if draft.event_id else sequence,
+                event_id=(id := draft.event_id or event_id(self.identity.writer_id, sequence)),
+                quantity=draft.quantity,
+                spooled_at_ns=now_ns,
+                body=draft.group.body(id, draft.timestamp_ns, draft.quantity, draft.layers),
+                sources=draft.sources,
+            )
+            records.append(encode_record(event))
+        self.journal.append_all(records)
+        self._number, self._sequence = number, sequence
         if self.oldest_ns is None:
             self.oldest_ns = now_ns
 

@@ -184,7 +184,8 @@ class Response(Exchange):
             try:
                 body = message["body"]
                 size = len(body) if body.__class__ is bytes else size_of(body)
-                self.counter.cell[0] += size  # type: ignore[index]  # None is the slow way.
+                counter = self.counter
+                counter.words[counter.at] += size  # type: ignore[index]  # None: the slow way.
             except (KeyError, TypeError, ValueError):
                 return self._send_slowly(message)
             return self._send(message)

@@ -19,14 +19,15 @@ from streamgauge.streams.view import RequestView
 
 
 class Uncounted:
-    """Stands for a session of which ``add`` must be called, not its cell used."""
+    """Stands for a session of which ``add`` must be called, not its words used."""
 
     __slots__ = ()
-    cell: memoryview[int] | None = None
+    words: memoryview[int] | None = None
+    at = 0
 
 
 _UNCOUNTED: Final = Uncounted()
-_CELLS_ARE_WHOLE: Final = has_global_lock()
+_STORES_ARE_WHOLE: Final = has_global_lock()
 
 
 class Span(NamedTuple):
@@ -48,7 +49,7 @@ class PaidStream:
 
     Attributes:
         add: Counts a chunk; None: who pays must be found out first.
-        counter: Has the ``cell`` that ``add`` adds to, for hot paths (see ``StreamSession``).
+        counter: Has the ``words`` that ``add`` adds to, for hot paths (see ``StreamSession``).
         concluded: The last word on it.
     """
 
@@ -130,7 +131,7 @@ class PaidStream:
             if self.concluded is not None:
                 self._settle(self.concluded, last=True)
         self.add = session.add
-        self.counter = session if _CELLS_ARE_WHOLE else _UNCOUNTED
+        self.counter = session if _STORES_ARE_WHOLE else _UNCOUNTED
 
     def payload_counted(self) -> int:
         """Return the bytes of payload so far, without what is only promised."""

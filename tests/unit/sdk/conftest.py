@@ -52,7 +52,7 @@ class Stepped:
     def session(
         self, customer: str = "ada", kind: type[StreamSession] = StreamSession, **metadata: object
     ) -> StreamSession:
-        return kind(self, self.group(customer, **metadata), "session")
+        return kind(self, self.group(customer, **metadata).descriptor())
 
     def track(self, n: int | None, customer: str = "ada", event_id: str | None = None) -> None:
         group = checked_group("stream", customer, None, measured=n is not None)

@@ -10,7 +10,6 @@ from streamgauge.testing import MemorySink, assert_conserved
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr("streamgauge.sdk.coalescer.OPEN_GROUPS_MAX", 10)
-    monkeypatch.setattr("streamgauge.sdk.coalescer.GROUPS_CLOSED_AT_ONCE", 4)
     return 10
 
 
@@ -21,7 +20,7 @@ def test_too_many_groups_end_the_oldest_windows_early_and_lose_no_byte(
     sessions = [host.session(f"c{n}") for n in range(3 * few)]
     for session in sessions:
         session.add(1)
-        assert len(host.engine.coalescer._open) <= few
+        assert len(host.engine.coalescer._open.groups) <= few
     for session in sessions:
         session.add(10)
     for _ in range(3):

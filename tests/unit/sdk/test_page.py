@@ -4,7 +4,7 @@ import pytest
 
 from streamgauge.core.errors import CorruptError
 from streamgauge.core.memory import MemoryDirectory
-from streamgauge.sdk.page import SlotImage, TallyPage, is_unborn, page_name
+from streamgauge.sdk.page import SlotImage, TallyPage, first_word, is_unborn, page_name
 
 PAGE_ID = bytes(range(16))
 
@@ -19,7 +19,7 @@ def test_a_page_is_read_back_as_it_was_filled() -> None:
     page = TallyPage.create(directory, PAGE_ID, 1_024)
     filled: list[int] = []
     while (index := page.put(60, 61 + len(filled), b"group %d" % (len(filled) % 2))) is not None:
-        page.cell(index)[0] += 1_000 + index
+        page.words[first_word(index)] += 1_000 + index
         page.advance(index, index)
         filled.append(index)
     images = list(reopened(directory).slots())
@@ -64,7 +64,7 @@ def test_damage_that_changes_who_pays_or_when_is_found(word: int) -> None:
     directory = MemoryDirectory()
     page = TallyPage.create(directory, PAGE_ID, 1_024)
     page.put(60, 61, b"group")
-    page.cell(0)[0] = 5
+    page.words[first_word(0)] = 5
     page.words[8 + word] ^= 4
     (found,) = reopened(directory).slots()
     assert isinstance(found, CorruptError)

@@ -132,10 +132,10 @@ def test_neither_flush_nor_close_says_yes_while_the_journal_refuses(
     ingestion = ingest()
     ingestion.session(customer_id="ada").add(5)
 
-    def refuse(_draft: object) -> None:
+    def refuse(_drafts: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ingestion._engine().spool, "append", refuse)
+    monkeypatch.setattr(ingestion._engine().spool, "append_all", refuse)
     assert not ingestion.flush(0.2)
     assert not ingestion.close(0.2)
     assert ingestion.stats().open_bytes == 5
@@ -346,9 +346,10 @@ def test_a_session_whose_lock_another_thread_holds_at_a_fork_counts_in_the_child
     host = stepped(MemorySink())
     session = host.session(kind=LockedStreamSession)
     session.add(1)
-    holder = threading.Thread(target=session._lock.acquire)
+    holder = threading.Thread(target=session._block.lock.acquire)
     holder.start()
     holder.join()
-    session.forget()
+    host.engine.coalescer.forget()
+    session._home = stepped(MemorySink())
     session.add(2)
     assert session.total == 2

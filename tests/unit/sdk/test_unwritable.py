@@ -23,7 +23,7 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, host: Any) -> None:
         self.is_full = False
         journal, directory = host.engine.spool.journal, host.engine.spool.directory
-        for owner, name in ((journal, "append"), (journal, "sync"), (directory, "map")):
+        for owner, name in ((journal, "append_all"), (journal, "sync"), (directory, "map")):
             monkeypatch.setattr(owner, name, self.refusing(getattr(owner, name)))
 
     def refusing(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,7 +73,7 @@ def test_while_the_spool_takes_no_events_counting_goes_on_in_the_tally_and_windo
     assert len(caplog.records) <= 91, "at most one line a minute"
     assert "No space left" in host.stats().last_error
     # Not one slot a minute: those of the first window, of the wide one, and none after it.
-    slots = sum(host.engine.tally._live.values())
+    slots = sum(page.used for page in host.engine.tally._live)
     assert slots <= 8
     assert host.engine.spool.unwritten_bytes is None
     disk.is_full = False

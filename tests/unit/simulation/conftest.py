@@ -13,6 +13,7 @@ import pytest
 
 from streamgauge.core.files import Directory, File, Lock, Page
 from streamgauge.core.limits import ADOPTION_INTERVAL_S
+from streamgauge.sdk.block import Block
 from streamgauge.sdk.engine import Engine
 from streamgauge.sdk.ground import Ground
 from streamgauge.sdk.groups import checked_group
@@ -21,7 +22,6 @@ from streamgauge.sdk.options import Options
 from streamgauge.sdk.records import Draft
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.stats import Durability
-from streamgauge.sdk.tally import Slot
 from streamgauge.sinks.base import Delivered, Outgoing
 
 SECTOR_BYTES = 512
@@ -353,12 +353,12 @@ class Machine:
     def attach(self, session: StreamSession, n: int) -> None:
         self.engine.coalescer.attach(session, n)
 
-    def give_back(self, slot: Slot) -> None:
-        self.engine.coalescer.give_back(slot)
+    def give_back(self, descriptor: bytes, block: Block, at: int) -> None:
+        self.engine.coalescer.give_back(descriptor, block, at)
 
     def session(self, customer: str) -> StreamSession:
         group = checked_group("stream", customer, {"kind": "video"}, measured=True)
-        return StreamSession(self, group, "session")
+        return StreamSession(self, group.descriptor())
 
     def add(self, session: StreamSession, n: int) -> None:
         self.maybe[session.customer_id] += n

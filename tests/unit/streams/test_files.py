@@ -124,7 +124,7 @@ def test_a_session_ends_with_its_file(
     session = streamgauge_ingestion.session(customer_id="ann")
     with measure_file(io.BytesIO(b"12345"), session) as file:
         file.read()
-    assert session.current_slot() is None
+    assert not session.is_counting
     dropped = measure_file(io.BytesIO(b"678"), streamgauge_ingestion, customer_id="bob")
     dropped.read()
     del dropped

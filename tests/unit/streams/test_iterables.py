@@ -58,7 +58,7 @@ def session(streamgauge_ingestion: Ingestion) -> StreamSession:
 
 
 def _is_open(session: StreamSession) -> bool:
-    return session.current_slot() is not None
+    return session.is_counting
 
 
 def test_chunks_come_out_as_they_went_in_and_are_billed_by_their_bytes(

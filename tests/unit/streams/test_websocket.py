@@ -43,7 +43,7 @@ def test_messages_are_billed_by_their_bytes_in_utf_8(
     sizes = [len(part.encode() if isinstance(part, str) else part) for part in received]
     assert sizes == [5_000, 5, 12, 11]
     assert billed.by_customer() == {"ann": sum(sizes)}
-    assert sessions[0].current_slot() is None
+    assert not sessions[0].is_counting
 
 
 def test_messages_before_the_customer_is_known_are_billed_to_it_too(serve: Serve) -> None:
@@ -101,4 +101,4 @@ def test_a_listener_that_leaves_ends_the_session(
             client.send("more")
             client.recv()
     assert billed.by_customer() == {"ann": 3_000}
-    assert sessions[0].current_slot() is None
+    assert not sessions[0].is_counting
