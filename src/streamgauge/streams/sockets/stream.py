@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -43,6 +44,17 @@ class SocketStream(Exchange):
             traffic = traffic._replace(received=traffic.received - 1, wire_in=traffic.wire_in - 1)
         super().observe(traffic, info)
 
+    def conclude(
+        self, *, certain: bool, sent: bool = False, leaving: bool = False
+    ) -> Callable[[], None] | None:
+        """End with the last observation; if the end was not told, with what was handed over.
+
+        The last look is old by then, and no more than a send buffer is beyond what arrived.
+        """
+        if not (certain or sent or leaving):
+            self._info = None
+        return super().conclude(certain=certain, sent=sent, leaving=leaving)
+
     def poll(self) -> None:
         """Ask the kernel now; conclude if it has forgotten the connection."""
         connection, connections = self._connection, self._metering.connections
@@ -54,6 +66,7 @@ class SocketStream(Exchange):
         # Where ends are announced, the announcement is on its way and knows more.
         self._missed += 1
         if self._missed > connections.announced:
+            self._info = None
             connections.conclude(connection, self)
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from streamgauge import Ingestion
 from streamgauge.sockets import FollowedStream, SocketMeter
-from streamgauge.streams.layers import How, Measured
+from streamgauge.streams.kernel.netlink import Destroyed
+from streamgauge.streams.layers import How, Measured, Reading
 from streamgauge.streams.sockets.poll import Poll
 from streamgauge.testing import ManualClock, MemorySink
 from tests.unit.streams.sockets.peers import Meters, Pair, last, receive, until
@@ -190,17 +191,50 @@ def _window(at: datetime, window_s: int) -> datetime:
 
 @pytest.mark.parametrize("delay_s", [0, 0.1])
 def test_an_end_that_comes_while_the_meter_closes_is_waited_for(
-    pair: Pair, meters: Meters, billed: Callable[[], Any], delay_s: float
+    pair: Pair,
+    meters: Meters,
+    billed: Callable[[], Any],
+    measured: list[Measured],
+    delay_s: float,
 ) -> None:
     client, server = pair
     meter = meters()
     ours = meter.socket(server, customer_id="ann")
-    connections = meter._metering.connections
-    destroyed = connections._watch._tell
-    connections._watch._tell = lambda gone: (time.sleep(delay_s), destroyed(gone))[1]
+    watch = meter._metering.connections._watch
+    told = watch._tell()
+    assert told is not None
+
+    def late(gone: Destroyed) -> None:
+        time.sleep(delay_s)
+        told(gone)
+
+    watch._tell = lambda: late
     ours.sendall(b"12345")
     assert receive(client, 5) == 5
     client.close()
     ours.close()
     meter.close()
     assert billed() == {"ann": 5}
+    assert measured[0].tls == Reading(5, How.MEASURED, final=True)
+
+
+def test_without_announcements_what_was_handed_over_since_the_last_look_is_billed(
+    pair: Pair, meters: Meters, billed: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("streamgauge.streams.kernel.watch.Listener", none)
+    monkeypatch.setattr("streamgauge.streams.kernel.connection.alive", lambda _: None)
+    client, server = pair
+    meter = meters()
+    ours = meter.socket(server, customer_id="ann")
+    ours.sendall(b"x" * 1_000)
+    receive(client, 1_000)
+    meter.poll()
+    ours.sendall(b"y" * 2_000)
+    receive(client, 2_000)
+    ours.close()
+    client.close()
+    meter.poll()
+    assert billed() == {"ann": 3_000}
