@@ -85,6 +85,9 @@ async def _asgi(scope: Scope, receive: Receive, send: Send) -> None:
         await _upload(receive, send)
     elif part == "items":
         await _items(send)
+    elif part == "text":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": "text"})
     elif part == "file":
         await _file(scope, query, send)
     else:

@@ -34,7 +34,7 @@ def tell(kind: str, what: Any) -> None:
 
 
 def tell_measured(measured: Measured) -> None:
-    tell("measured", measured)
+    tell("measured", {**msgspec.structs.asdict(measured), "request": None})
 
 
 def ingestion(spool: Path) -> Ingestion:

@@ -53,14 +53,35 @@ _PORTS: Final = {
     "gunicorn-gthread": ("gunicorn gthread",),
     "gunicorn-gthread-tls": ("gunicorn gthread TLS",),
     "gunicorn-uvicorn": ("gunicorn uvicorn worker",),
-    "gunicorn-prefork": ("gunicorn gthread, 4 workers",),
+    "gunicorn-asgi": ("gunicorn asgi worker",),
+    "gunicorn-gevent": ("gunicorn gevent",),
+    "granian": ("granian ASGI",),
+    "granian-wsgi": ("granian WSGI",),
+    "daphne": ("daphne",),
+    "wsgiref": ("wsgiref",),
+    "gunicorn-prefork": ("gunicorn sync, 4 workers",),
 }
 ROWS: Final = {
     name: Row(kind, port, len(names), name.endswith("TLS"))
     for kind, names in _PORTS.items()
     for port, name in enumerate(names)
 }
-FIRST_TIER: Final = tuple(name for name in ROWS if "workers" not in name)
+EXITS: Final = (
+    "uvicorn h11 asyncio",
+    "uvicorn httptools uvloop",
+    "hypercorn HTTP/1.1",
+    "gunicorn sync",
+    "gunicorn gthread",
+    "gunicorn uvicorn worker",
+)
+FIRST_TIER: Final = tuple(
+    name
+    for name, row in ROWS.items()
+    if row.kind.startswith(("uvicorn", "hypercorn", "gunicorn-s", "gunicorn-gt", "gunicorn-u"))
+)
+SECOND_TIER: Final = tuple(
+    name for name in ROWS if name not in FIRST_TIER and "workers" not in name
+)
 
 
 class Running:
@@ -83,8 +104,12 @@ class Running:
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
         self._reader.start()
-        for port in self.ports:
-            self._await_port(port)
+        try:
+            for port in self.ports:
+                self._await_port(port)
+        except BaseException:
+            self.stop()
+            raise
 
     def connect(self, row: Row) -> Client:
         """Return a client on a new connection."""
@@ -107,17 +132,31 @@ class Running:
         self.wait(lambda: len(found()) >= count, lambda: f"{found()} of {customer}")
         return found()
 
+    def since(self, mark: int, count: int) -> list[dict[str, Any]]:
+        """Return what was measured after ``mark`` lines, of anybody, when it is ``count``."""
+
+        def found() -> list[dict[str, Any]]:
+            return [line["measured"] for line in self.lines[mark:] if "measured" in line]
+
+        self.wait(lambda: len(found()) >= count, lambda: f"{len(found())} of {count} measured")
+        assert len(found()) == count
+        return found()
+
     def billed(self, customer: str, size: int) -> None:
         """Return when a customer was billed for ``size`` bytes; fail if it never is, or exceeds."""
 
-        def found() -> int:
-            known = [line["billed"] for line in self.lines if "billed" in line]
-            return sum(
-                one["metadata"].get("bytes", 0) for one in known if one["customer_id"] == customer
-            )
+        self.wait(
+            lambda: self.total(customer) >= size,
+            lambda: f"{self.total(customer)} of {size} billed to {customer}",
+        )
+        assert self.total(customer) == size
 
-        self.wait(lambda: found() >= size, lambda: f"{found()} of {size} billed to {customer}")
-        assert found() == size
+    def total(self, customer: str) -> int:
+        """Return what a customer was billed for so far."""
+        known = [line["billed"] for line in self.lines if "billed" in line]
+        return sum(
+            one["metadata"].get("bytes", 0) for one in known if one["customer_id"] == customer
+        )
 
     def naive(self, customer: str) -> int:
         """Return what a naive counter beside us had for a customer."""
@@ -136,12 +175,25 @@ class Running:
                 if not self._changed.wait(max(end_s - time.monotonic(), 0)):
                     raise AssertionError(f"{message()}; {self.errors()}")
 
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return when ``condition`` holds, whether or not a line has come."""
+        end_s = time.monotonic() + _WAIT_S
+        while not condition():
+            assert time.monotonic() < end_s, self.errors()
+            time.sleep(0.02)
+
+    def pids(self, kind: str) -> set[int]:
+        """Return the processes that printed lines of a kind."""
+        return {line["pid"] for line in self.lines if kind in line}
+
     def errors(self) -> str:
         self._errors.seek(0)
         return self._errors.read()[-4_000:]
 
     def stop(self) -> int:
-        """Ask it to end, and return its status."""
+        """Ask it to end, and return its status; twice is once."""
+        if self._errors.closed:
+            return self.process.returncode
         self.process.terminate()
         try:
             status = self.process.wait(_WAIT_S)
@@ -179,6 +231,7 @@ class Servers:
         self._directory = directory
         self._certificate = certificate
         self._running: dict[str, Running] = {}
+        self._all: list[Running] = []
 
     def of(self, row: Row) -> Running:
         if row.kind not in self._running:
@@ -186,8 +239,10 @@ class Servers:
         return self._running[row.kind]
 
     def start(self, row: Row, name: str = "") -> Running:
-        return Running(row, self._directory / (name or row.kind), self._certificate)
+        made = Running(row, self._directory / (name or row.kind), self._certificate)
+        self._all.append(made)
+        return made
 
     def close(self) -> None:
-        for one in self._running.values():
+        for one in self._all:
             one.stop()

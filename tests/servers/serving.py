@@ -80,7 +80,8 @@ def gunicorn(spool: Path, certificate: Path, ports: list[int], *options: str) ->
     """Serve as its command line does; ``preload`` builds the application before the fork."""
     from gunicorn.app.base import BaseApplication
 
-    chosen = dict(option.split("=") for option in options)
+    chosen: dict[str, Any] = dict(option.split("=") for option in options)
+    chosen["control_socket_disable"] = True
     if chosen.pop("tls", ""):
         chosen.update(certfile=str(certificate), keyfile=str(certificate))
 
@@ -98,6 +99,44 @@ def gunicorn(spool: Path, certificate: Path, ports: list[int], *options: str) ->
     Application().run()
 
 
+def granian(spool: Path, certificate: Path, ports: list[int], interface: str) -> None:
+    """Serve as its command line does."""
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    made = applications.asgi if interface == "asgi" else applications.wsgi
+    Granian(
+        "app",
+        address="127.0.0.1",
+        port=ports[0],
+        interface=Interfaces(interface),
+        log_enabled=False,
+        workers_kill_timeout=2,
+    ).serve(target_loader=lambda *_, **__: made(spool), wrap_loader=False)
+
+
+def daphne(spool: Path, certificate: Path, ports: list[int]) -> None:
+    """Serve as its command line does."""
+    from daphne.server import Server
+
+    endpoint = f"tcp:port={ports[0]}:interface=127.0.0.1"
+    Server(applications.asgi(spool), endpoints=[endpoint], verbosity=0).run()
+
+
+def wsgiref(spool: Path, certificate: Path, ports: list[int]) -> None:
+    """Serve one connection at a time."""
+    from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    app = applications.wsgi(spool)
+    with make_server("127.0.0.1", ports[0], app, handler_class=Quiet) as server:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        server.serve_forever()
+
+
 KINDS: Final[dict[str, tuple[Callable[..., None], tuple[str, ...]]]] = {
     "uvicorn-asyncio": (uvicorn, ("asyncio",)),
     "uvicorn-uvloop": (uvicorn, ("uvloop",)),
@@ -107,9 +146,15 @@ KINDS: Final[dict[str, tuple[Callable[..., None], tuple[str, ...]]]] = {
     "gunicorn-gthread": (gunicorn, ("worker_class=gthread", "threads=4")),
     "gunicorn-gthread-tls": (gunicorn, ("worker_class=gthread", "threads=4", "tls=1")),
     "gunicorn-uvicorn": (gunicorn, ("worker_class=uvicorn.workers.UvicornWorker",)),
+    "gunicorn-asgi": (gunicorn, ("worker_class=asgi",)),
+    "gunicorn-gevent": (gunicorn, ("worker_class=gevent",)),
+    "granian": (granian, ("asgi",)),
+    "granian-wsgi": (granian, ("wsgi",)),
+    "daphne": (daphne, ()),
+    "wsgiref": (wsgiref, ()),
     "gunicorn-prefork": (
         gunicorn,
-        ("worker_class=gthread", "threads=2", "workers=4", "preload_app=1"),
+        ("workers=4", "preload_app=true"),
     ),
 }
 

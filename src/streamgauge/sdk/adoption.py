@@ -5,12 +5,11 @@ Only the holder of the role looks at them (``sdk.election``).
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import threading
 from typing import Final
 
-from streamgauge.core.clock import Clock
+from streamgauge.core.clock import NS_PER_S, Clock
 from streamgauge.core.errors import LockedError, StreamgaugeError
 from streamgauge.core.files import Directory
 from streamgauge.core.limits import ADOPTED_AT_ONCE_MAX, LEFT_ALONE_MAX, SIBLINGS_MAX
@@ -25,6 +24,8 @@ from streamgauge.sdk.stats import Adopted
 
 _PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Troubles of the system, not of the spool: the next look tries again."""
+_MAKING_NS: Final = 10 * NS_PER_S
+"""A process that makes its spool has marked it long before."""
 
 
 class Adopter:
@@ -58,6 +59,7 @@ class Adopter:
         self._siblings: dict[str, Sibling] = {}
         # Alive or in passing trouble: not met again before the next whole look.
         self._later: set[str] = set()
+        self._unmarked_since_ns: dict[str, int] = {}
         self._left_alone: list[str] = []
         self._gone = Adopted()
         self._lock = threading.RLock()
@@ -88,6 +90,7 @@ class Adopter:
             return
         if not only_new:
             self._later.clear()
+            self._unmarked_since_ns.clear()
         met = self._seen | self._later
         if only_new:
             met |= self._siblings.keys()
@@ -184,15 +187,16 @@ class Adopter:
             told = f"more than {SIBLINGS_MAX} processes share the directory, some of them wait"
             self._notices.tell("siblings", told)
             return
-        # One without the mark is of a version that delivers its own, or about to go.
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                self._siblings[name] = Sibling(self._root.child(name), name, clock=self._clock)
-            except (StreamgaugeError, OSError) as error:
-                if isinstance(error, FileNotFoundError):
-                    raise
-                told = f"the live spool {name} cannot be delivered from here: {error}"
-                self._notices.tell("siblings", told)
+        try:
+            self._siblings[name] = Sibling(self._root.child(name), name, clock=self._clock)
+        except FileNotFoundError:
+            # One without the mark is being made, about to go, or delivers its own.
+            now_ns = self._clock.monotonic_ns()
+            if now_ns - self._unmarked_since_ns.setdefault(name, now_ns) < _MAKING_NS:
+                self._later.discard(name)
+        except (StreamgaugeError, OSError) as error:
+            told = f"the live spool {name} cannot be delivered from here: {error}"
+            self._notices.tell("siblings", told)
 
     def _tidy(self, name: str) -> None:
         try:

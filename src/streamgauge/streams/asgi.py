@@ -26,7 +26,7 @@ from streamgauge.streams.model import (
     websocket_bytes,
 )
 from streamgauge.streams.requests import AsgiRequestView, Scope
-from streamgauge.streams.servers import HeadModel, adds_chunked, adds_close, link_of
+from streamgauge.streams.servers import head_of, link_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -133,7 +133,16 @@ class StreamBytesMiddleware:
 class Response(Exchange):
     """One response or WebSocket on its way out, or one request on its way in."""
 
-    __slots__ = ("_counts", "_frames", "_head_bytes", "_is_plain", "_receive", "_scope", "_send")
+    __slots__ = (
+        "_counts",
+        "_frames",
+        "_interim_bytes",
+        "_is_plain",
+        "_link",
+        "_receive",
+        "_scope",
+        "_send",
+    )
 
     def __init__(self, metering: Metering, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(metering)
@@ -144,9 +153,11 @@ class Response(Exchange):
         # Whether the server puts something around every chunk; whether a chunk is but its bytes.
         self._frames = False
         self._is_plain = False
-        link = link_of(scope, receive, send)
-        self._head_bytes: HeadModel | None = link.head_bytes
-        if not self.attach(link.socket, is_tls=link.is_tls) and "extensions" in scope:
+        # Messages may be compressed on their way.
+        self.handed.may_shrink = scope["type"] == "websocket"
+        self._link = link = link_of(scope, receive, send)
+        self._interim_bytes = link.interim_bytes
+        if not self.attach_to(link) and "extensions" in scope:
             offered = (scope["extensions"] or {}).items()
             scope["extensions"] = {k: v for k, v in offered if k not in _UNCOUNTED_EXTENSIONS}
 
@@ -156,6 +167,9 @@ class Response(Exchange):
 
     async def receive(self) -> Message:
         """Receive for the application; note when the client is gone."""
+        if self._interim_bytes:
+            self.handed.head += self._interim_bytes
+            self._interim_bytes = 0
         message = await self._receive()
         if message["type"] in _DISCONNECTS:
             # Servers go on taking messages after it, without sending them.
@@ -239,18 +253,16 @@ class Response(Exchange):
         self.promise(max(count, 0))
 
     def _start(self, message: Message) -> None:
+        self._interim_bytes = 0
         status, headers = message["status"], message.get("headers", ())
         self.status = status
         self._is_plain = self._counts = self._counts and status not in STATUSES_WITHOUT_BODY
-        if self._head_bytes is None or self._scope.get("http_version") not in {"1.0", "1.1"}:
+        head = head_of(self._link, self._scope, status, headers)
+        if head is None:
             return
-        headers = list(headers)
-        chunked = adds_chunked(self._scope, status, headers)
-        closes = adds_close(self._scope, headers)
-        self.handed.head = self._head_bytes(status, headers, chunked, closes)
+        self.handed.head += head.size
         self.handed.is_modelled = True
-        named = any(name.lower() == b"transfer-encoding" for name, _ in headers)
-        self._frames = self.handed.is_framed = self._counts and (chunked or named)
+        self._frames = self.handed.is_framed = self._counts and head.is_chunked
         self._is_plain = self._counts and not self._frames
 
     def _frame(self, size: int, *, is_last: bool) -> None:

@@ -15,7 +15,9 @@ from streamgauge.core.metadata import parse
 from streamgauge.streams.kernel.connection import Connection
 from streamgauge.streams.kernel.tcp_info import Readable, TcpInfo, Traffic
 from streamgauge.streams.layers import Measured
+from streamgauge.streams.link import Link
 from streamgauge.streams.metering import Metering
+from streamgauge.streams.model import record_overhead_bytes
 from streamgauge.streams.paid import PaidStream
 from streamgauge.streams.readings import (
     Handed,
@@ -63,10 +65,26 @@ class Exchange(PaidStream):
         self.ended = False
         self.status: int | None = None
 
-    def attach(self, socket: Readable | None, *, is_tls: bool) -> bool:
-        """Begin on the connection behind ``socket``; return whether the kernel can be asked."""
+    def attach(self, socket: Readable | None, *, is_tls: bool, early_bytes: int = 0) -> bool:
+        """Begin on the connection behind ``socket``; return whether the kernel can be asked.
+
+        Args:
+            socket: The socket, or what an event loop shows of it.
+            is_tls: Whether the server encrypts.
+            early_bytes: What the server has sent of this exchange already, before encryption.
+        """
         self.handed.is_tls = is_tls
-        return socket is not None and self._metering.connections.begin(socket, self)
+        if early_bytes and is_tls:
+            early_bytes += record_overhead_bytes(early_bytes)
+        connections = self._metering.connections
+        return socket is not None and connections.begin(socket, self, early_bytes=early_bytes)
+
+    def attach_to(self, link: Link) -> bool:
+        """Begin on the connection of a server's end; return whether the kernel can be asked."""
+        socket = link.socket
+        if socket is None and link.addresses is not None:
+            socket = self._metering.connections.found(*link.addresses)
+        return self.attach(socket, is_tls=link.is_tls, early_bytes=link.early_bytes)
 
     def end(self) -> None:
         """Note that the application has nothing more to say."""
@@ -99,6 +117,9 @@ class Exchange(PaidStream):
         """Take what the kernel says now."""
         self._traffic = traffic
         self._info = info
+        if self.is_blind:
+            accepted = max(info.sent - info.retrans + info.notsent - self._offset, 0)
+            self.take(self.handed.payload_of(self.payload_handed(), accepted, accepted))
         self._settle(self._readings(final=False), last=False)
 
     def conclude(

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
+CONTINUE_BYTES: Final = len(b"HTTP/1.1 100 Continue\r\n\r\n")
 LAST_CHUNK_BYTES: Final = len(b"0\r\n\r\n")
 RECORD_BYTES_MAX: Final = 16_384
 RECORD_OVERHEAD_BYTES: Final = 22

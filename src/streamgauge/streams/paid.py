@@ -98,8 +98,15 @@ class PaidStream:
         self._metering.attribution.unattributed_bytes += size
 
     def promise(self, size: int) -> None:
-        """Note payload that the server sends itself; only the kernel sees it."""
+        """Note payload that the server sends itself; only the kernel sees it (see ``take``)."""
         self._promised_bytes += size
+
+    def take(self, payload: int) -> None:
+        """Count promised bytes up to ``payload``: the kernel has them from the server now."""
+        size = min(max(payload - self.payload_counted(), 0), self._promised_bytes)
+        if size and self._spans:
+            self._promised_bytes -= size
+            self._spans[-1][0].add(size)
 
     @property
     def is_blind(self) -> bool:

@@ -28,10 +28,11 @@ class Handed:
         is_modelled: Whether head and framing are known, byte for byte.
         is_framed: Whether framing stands between parts of the payload.
         is_tls: Whether the server encrypts.
+        may_shrink: Whether payload may take fewer bytes than it has, by compression.
         records: What TLS adds to what was handed over, if that is counted.
     """
 
-    __slots__ = ("framing", "head", "is_framed", "is_modelled", "is_tls", "records")
+    __slots__ = ("framing", "head", "is_framed", "is_modelled", "is_tls", "may_shrink", "records")
 
     def __init__(self) -> None:
         self.head = 0
@@ -39,6 +40,7 @@ class Handed:
         self.is_modelled = False
         self.is_framed = False
         self.is_tls = False
+        self.may_shrink = False
         self.records = 0
 
     def http_bytes(self, payload: int) -> int:
@@ -65,8 +67,11 @@ class Handed:
     def payload_of(self, payload: int, arrived: int, accepted: int) -> int:
         """Return how much of ``payload`` is in the bytes that arrived; see ``is_all``."""
         if not self.is_modelled:
+            if not accepted:
+                return 0
             # In proportion to what the kernel took; what waits in the server is left out.
-            return min(payload * arrived // accepted, payload) if accepted else 0
+            share = min(payload * arrived // accepted, payload)
+            return share if self.may_shrink else min(share, arrived)
         http = self.http_bytes(payload)
         if self.is_tls:
             whole = http + record_overhead_bytes(http)

@@ -1,7 +1,8 @@
 """Finding the socket behind an ASGI request, and how its server writes heads.
 
 No ASGI extension names the socket. Servers keep it at the other end of ``receive`` or ``send``,
-which frameworks wrap: each wrapping is looked through, a few steps deep.
+which frameworks wrap: each wrapping is looked through, a few steps deep. Where the other end is not
+written in Python, the kernel knows the connection by its addresses.
 """
 
 from __future__ import annotations
@@ -10,59 +11,68 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from streamgauge.streams.kernel.tcp_info import Readable
-from streamgauge.streams.model import STATUSES_WITHOUT_BODY, Headers, fields_bytes, head_bytes
+from streamgauge.streams.link import Head, HeadModel, Link
+from streamgauge.streams.model import (
+    CONTINUE_BYTES,
+    STATUSES_WITHOUT_BODY,
+    Headers,
+    fields_bytes,
+    head_bytes,
+)
 from streamgauge.streams.requests import Scope
 
 _DEPTH_MAX: Final = 8
+# In later versions of HTTP several exchanges share a connection at a time.
+_ONE_AT_A_TIME: Final = frozenset({"1.0", "1.1"})
 _WRAPPED_NAMES: Final = frozenset({"send", "_send", "asgi_send", "receive", "_receive"})
-
-HeadModel = Callable[[int, Headers, bool, bool], int]
-"""Bytes of a head: of a status, fields, whether the chunked coding and the end are added."""
-
-
-class Link:
-    """The server's end of a request.
-
-    Attributes:
-        socket: The connection's socket; None: it is not known.
-        is_tls: Whether the server encrypts.
-        head_bytes: How many bytes a head has; None: it is not known.
-    """
-
-    __slots__ = ("head_bytes", "is_tls", "socket")
-
-    def __init__(
-        self, socket: Readable | None, *, is_tls: bool, head_bytes: HeadModel | None = None
-    ) -> None:
-        self.socket = socket
-        self.is_tls = is_tls
-        self.head_bytes = head_bytes
 
 
 def link_of(scope: Scope, receive: object, send: object) -> Link:
     """Return what can be found out about the server's end of a request."""
-    for end in (*_ends(receive), *_ends(send)):
-        module = type(end).__module__
-        for package, link in _SERVERS.items():
-            if module.startswith(package) and (found := _tried(link, end)) is not None:
-                return found
-    return Link(None, is_tls=scope.get("scheme") in {"https", "wss"})
+    if scope.get("http_version", "1.1") in _ONE_AT_A_TIME:
+        for end in (*_ends(receive), *_ends(send)):
+            module = type(end).__module__
+            for package, link in _SERVERS.items():
+                if module.startswith(package) and (found := _tried(link, end, scope)) is not None:
+                    return found
+    return Link(is_tls=_is_secure(scope))
 
 
-def adds_chunked(scope: Scope, status: int, headers: Headers) -> bool:
+def _is_secure(scope: Scope) -> bool:
+    return scope.get("scheme") in {"https", "wss"}
+
+
+def _expects(scope: Scope) -> bool:
+    """Return whether the client waits for ``100 Continue`` before it sends a body."""
+    if scope.get("http_version") != "1.1":
+        return False
+    return any(
+        name == b"expect" and value.lower() == b"100-continue" for name, value in scope["headers"]
+    )
+
+
+def head_of(link: Link, scope: Scope, status: int, headers: Headers) -> Head | None:
+    """Return what the server writes before a body, if that is known."""
+    if link.head_bytes is None or scope.get("http_version") not in _ONE_AT_A_TIME:
+        return None
+    headers = list(headers)
+    chunked = _adds_chunked(scope, status, headers, always=link.always_chunks)
+    size = link.head_bytes(status, headers, chunked, _adds_close(scope, headers))
+    named = any(name.lower() == b"transfer-encoding" for name, _ in headers)
+    return Head(link.early_bytes + size, is_chunked=chunked or named)
+
+
+def _adds_chunked(scope: Scope, status: int, headers: Headers, *, always: bool) -> bool:
     """Return whether a server must frame a body whose length the application does not say."""
-    if (
-        scope.get("method") == "HEAD"
-        or status in STATUSES_WITHOUT_BODY
-        or scope.get("http_version") == "1.0"
-    ):
+    if scope.get("method") == "HEAD" or status in STATUSES_WITHOUT_BODY:
+        return False
+    if scope.get("http_version") == "1.0" and not always:
         return False
     names = {name.lower() for name, _ in headers}
     return b"content-length" not in names and b"transfer-encoding" not in names
 
 
-def adds_close(scope: Scope, headers: Headers) -> bool:
+def _adds_close(scope: Scope, headers: Headers) -> bool:
     """Return whether a server says that it closes the connection, since the client asked it to."""
     if any(name.lower() == b"connection" and b"close" in value.lower() for name, value in headers):
         return False
@@ -77,10 +87,10 @@ def adds_close(scope: Scope, headers: Headers) -> bool:
     return b"close" in asked
 
 
-def _tried(link: Callable[[Any], Link | None], end: object) -> Link | None:
+def _tried(find: Finder, end: object, scope: Scope) -> Link | None:
     try:
-        return link(end)
-    except (AttributeError, TypeError, ValueError, KeyError):
+        return find(end, scope)
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError):
         # Another version keeps it elsewhere.
         return None
 
@@ -98,6 +108,8 @@ def _ends(function: object) -> Iterator[object]:
             continue
         wrapped = _closed_over(function)
         if wrapped is None:
+            if (enclosing := _enclosing(function)) is not None:
+                yield enclosing
             return
         function = wrapped
 
@@ -115,16 +127,31 @@ def _closed_over(function: object) -> object | None:
     return None
 
 
-def _uvicorn(end: Any) -> Link | None:  # noqa: ANN401 - a server's own object
+def _enclosing(function: object) -> object | None:
+    """Return the ``self`` of the method that ``function`` was defined in."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    cells = getattr(function, "__closure__", None) or ()
+    return next(
+        (cell.cell_contents for name, cell in zip(names, cells, strict=False) if name == "self"),
+        None,
+    )
+
+
+def _uvicorn(end: Any, scope: Scope) -> Link | None:  # noqa: ANN401 - a server's own object
     transport = getattr(end, "transport", None)
     if transport is None:
         return None
     holder = end if hasattr(end, "default_headers") else getattr(end, "server_state", None)
     defaults: Headers = getattr(holder, "default_headers", ())
-    return _link(transport, fields_bytes(defaults), has_phrase=True)
+    return _transport_link(
+        transport,
+        _head_model(fields_bytes(defaults), has_phrase=True),
+        always_chunks="httptools" in type(end).__module__,
+        interim_bytes=CONTINUE_BYTES if _expects(scope) else 0,
+    )
 
 
-def _hypercorn(end: Any) -> Link | None:  # noqa: ANN401 - a server's own object
+def _hypercorn(end: Any, scope: Scope) -> Link | None:  # noqa: ANN401 - a server's own object
     # HTTPStream.send is H11Protocol.stream_send, whose send is TCPServer.protocol_send.
     protocol = getattr(getattr(end, "send", None), "__self__", None)
     server = getattr(getattr(protocol, "send", None), "__self__", None)
@@ -132,10 +159,32 @@ def _hypercorn(end: Any) -> Link | None:  # noqa: ANN401 - a server's own object
     if writer is None or not type(protocol).__name__.startswith("H11"):
         return None
     defaults = fields_bytes(end.config.response_headers("h11"))
-    return _link(writer, defaults, has_phrase=False)
+    interim = head_bytes(100, defaults, has_phrase=False, adds_chunked=False, adds_close=False)
+    return _transport_link(
+        writer,
+        _head_model(defaults, has_phrase=False),
+        early_bytes=interim if _expects(scope) else 0,
+    )
 
 
-def _link(transport: Any, default_bytes: int, *, has_phrase: bool) -> Link:  # noqa: ANN401
+def _gunicorn(end: Any, _scope: Scope) -> Link | None:  # noqa: ANN401 - a server's own object
+    # Of its own ASGI worker; its WebSockets keep the transport, too.
+    return _transport_link(end.transport)
+
+
+def _daphne(end: Any, scope: Scope) -> Link | None:  # noqa: ANN401 - a server's own object
+    # Twisted's transport; of a TLS connection it is no socket that it hands out.
+    socket = end.transport.getHandle()
+    return Link(socket=socket, is_tls=_is_secure(scope)) if hasattr(socket, "family") else None
+
+
+def _granian(_end: Any, scope: Scope) -> Link | None:  # noqa: ANN401 - a server's own object
+    # Written in Rust; its ports are texts.
+    (host, port), (peer, peer_port) = scope["server"], scope["client"]
+    return Link(is_tls=_is_secure(scope), addresses=((host, int(port)), (peer, int(peer_port))))
+
+
+def _head_model(default_bytes: int, *, has_phrase: bool) -> HeadModel:
     def size(status: int, headers: Headers, chunked: bool, closes: bool) -> int:
         return head_bytes(
             status,
@@ -145,8 +194,24 @@ def _link(transport: Any, default_bytes: int, *, has_phrase: bool) -> Link:  # n
             adds_close=closes,
         )
 
-    is_tls = transport.get_extra_info("ssl_object") is not None
-    return Link(transport.get_extra_info("socket"), is_tls=is_tls, head_bytes=size)
+    return size
 
 
-_SERVERS: Final = {"uvicorn.": _uvicorn, "hypercorn.": _hypercorn}
+def _transport_link(transport: Any, model: HeadModel | None = None, **more: Any) -> Link:  # noqa: ANN401
+    return Link(
+        is_tls=transport.get_extra_info("ssl_object") is not None,
+        socket=transport.get_extra_info("socket"),
+        head_bytes=model,
+        **more,
+    )
+
+
+Finder = Callable[[Any, Scope], Link | None]
+
+_SERVERS: Final[dict[str, Finder]] = {
+    "uvicorn.": _uvicorn,
+    "hypercorn.": _hypercorn,
+    "gunicorn.asgi.": _gunicorn,
+    "daphne.": _daphne,
+    "granian.": _granian,
+}

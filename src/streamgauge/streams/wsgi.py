@@ -120,8 +120,8 @@ class Response(Exchange):
         # What may still follow by the response's own Content-Length.
         self._left: int | None = None
         link = link_of(environ, start_response)
-        self._head = link.head
-        if not self.attach(link.socket, is_tls=link.is_tls):
+        self._head = link.started_head
+        if not self.attach_to(link):
             # Who sends a file itself does not say how much of it arrived, so chunks are sent.
             environ.pop(_FILE_WRAPPER, None)
         if not self._sends and "wsgi.input" in environ:

@@ -7,58 +7,42 @@ Servers leave their socket in the environ, under names of their own or at the ot
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from streamgauge.streams.kernel.tcp_info import Readable
+from streamgauge.streams.link import Head, Link
+from streamgauge.streams.model import CONTINUE_BYTES
 from streamgauge.streams.requests import Environ
 
 _SOCKETS: Final = ("gunicorn.socket", "gunicorn.sock", "werkzeug.socket")
-_INTERIM: Final = len(b"HTTP/1.1 100 Continue\r\n\r\n")
 _LINE_END: Final = len(b"\r\n")
 _FIELD_MARKS: Final = len(b": \r\n")
 
 
-class Head(NamedTuple):
-    """What a server writes before a body.
-
-    Attributes:
-        size: Its bytes.
-        is_chunked: Whether the server puts something around every chunk.
-    """
-
-    size: int
-    is_chunked: bool
-
-
-class WsgiLink(NamedTuple):
-    """The server's end of a request.
-
-    Attributes:
-        socket: The connection's socket; None: it is not known.
-        is_tls: Whether the server encrypts.
-        head: Says what the head has, once the application has started, if that is known.
-    """
-
-    socket: Readable | None
-    is_tls: bool
-    head: Callable[[], Head | None] | None
-
-
-def link_of(environ: Environ, start_response: object) -> WsgiLink:
+def link_of(environ: Environ, start_response: object) -> Link:
     """Return what can be found out about the server's end of a request."""
     socket = next((environ[name] for name in _SOCKETS if environ.get(name) is not None), None)
     if socket is None:
         socket = _behind_input(environ.get("wsgi.input"))
     server = getattr(start_response, "__self__", None)
-    head = None
-    if server is not None and type(server).__module__ == "gunicorn.http.wsgi":
-        expects = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
-        head = _gunicorn_head(server, _INTERIM if expects else 0)
     # A proxy may say https of a connection that is not; a wrapped socket is what it is.
     is_tls = hasattr(socket, "cipher")
     if socket is None:
         is_tls = environ.get("wsgi.url_scheme") == "https"
-    return WsgiLink(socket, is_tls, head)
+    if not str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/1."):
+        # In later versions of HTTP several exchanges share a connection at a time.
+        return Link(is_tls=is_tls)
+    server = getattr(start_response, "__self__", None)
+    if server is None or type(server).__module__ != "gunicorn.http.wsgi":
+        return Link(is_tls=is_tls, socket=socket)
+    expects = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
+    early_bytes = CONTINUE_BYTES if expects else 0
+    return Link(
+        is_tls=is_tls,
+        socket=socket,
+        started_head=_gunicorn_head(server, early_bytes),
+        early_bytes=early_bytes,
+    )
 
 
 def _behind_input(stream: Any) -> Readable | None:  # noqa: ANN401 - a server's own object

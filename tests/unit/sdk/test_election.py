@@ -319,3 +319,21 @@ def test_a_live_spool_that_cannot_be_read_holds_up_no_other(
     assert leader.engine.settled()
     assert not broken.engine.settled()
     assert "cannot be delivered from here" in leader.stats().last_error
+
+
+def test_a_spool_that_was_met_while_it_was_made_is_delivered_soon_after(
+    stepped: Any, root: OsDirectory, spool_dir: Path
+) -> None:
+    sink, clock = Far(), ManualClock()
+    holder = stepped(sink, root, clock)
+    holder.engine.adopt()
+    other = stepped(sink, root, clock)
+    mark = spool_dir / other.engine.spool.name / "released"
+    aside = mark.rename(spool_dir.parent / "released")
+    holder.engine.adopt()
+    aside.rename(mark)
+    other.track(7)
+    other.engine.tick()
+    holder.engine.adopt()
+    holder.deliver()
+    assert sum(sink.kept.values()) == 7

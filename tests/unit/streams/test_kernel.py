@@ -11,6 +11,7 @@ import pytest
 from streamgauge.core.clock import SystemClock
 from streamgauge.streams.kernel.connection import Connection
 from streamgauge.streams.kernel.connections import Connections
+from streamgauge.streams.kernel.lookup import find_socket
 from streamgauge.streams.kernel.netlink import Identity, Listener, LostError, alive
 from streamgauge.streams.kernel.tcp_info import NOTHING, TcpInfo, Traffic, between, cookie, read
 
@@ -53,6 +54,8 @@ def _drain(listener: Listener) -> None:
 
 class Stream:
     """An exchange that keeps what it is told."""
+
+    is_blind = False
 
     def __init__(self) -> None:
         self.ended = False
@@ -184,6 +187,24 @@ def test_a_closed_connection_lives_on_until_its_bytes_are_delivered(
     receive_all(client, 50_000)
     client.close()
     until(lambda: alive(identity) is None)
+
+
+@pytest.mark.parametrize("wildcard", [False, True])
+def test_a_connection_is_found_by_its_addresses(pair: Callable[[], Pair], wildcard: bool) -> None:
+    client, server = pair()
+    _other = pair()
+    local, peer = server.getsockname()[:2], server.getpeername()[:2]
+    here = ("::" if ":" in local[0] else "0.0.0.0") if wildcard else local[0]
+    found = find_socket((here, local[1]), peer)
+    assert found is not None
+    assert cookie(found) == cookie(server)
+    assert read(found) == read(server)
+    assert (found.getsockname(), found.getpeername()) == (local, peer)
+    assert find_socket((here, local[1]), (peer[0], 1)) is None
+    assert find_socket(("not an address", local[1]), peer) is None
+    client.close()
+    server.close()
+    until(lambda: read(found) is None)
 
 
 def test_each_exchange_of_a_connection_has_what_was_carried_in_its_time(

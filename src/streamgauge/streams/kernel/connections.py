@@ -15,6 +15,7 @@ from typing import Final
 
 from streamgauge.core.clock import NS_PER_S, Clock
 from streamgauge.streams.kernel.connection import Connection, Exchange, identity_of
+from streamgauge.streams.kernel.lookup import FoundSocket, find_socket
 from streamgauge.streams.kernel.netlink import Destroyed
 from streamgauge.streams.kernel.tcp_info import (
     NOTHING,
@@ -26,6 +27,7 @@ from streamgauge.streams.kernel.watch import Watch
 
 _LOOK_AGAIN_NS: Final = 5 * NS_PER_S
 _HEARD_S: Final = 0.5
+_FOUND_MAX: Final = 10_000
 
 
 class Connections:
@@ -41,6 +43,7 @@ class Connections:
         self._heard = threading.Condition(self._lock)
         self._by_name: dict[int, Connection] = {}
         self._over: list[tuple[int, Connection, Exchange]] = []
+        self._found: dict[tuple[tuple[str, int], tuple[str, int]], FoundSocket] = {}
         self._watch = Watch(self._destroyed, self._look)
         _renew_after_fork(self)
 
@@ -58,7 +61,14 @@ class Connections:
         """Return the lock under which exchanges are observed and concluded."""
         return self._lock
 
-    def begin(self, socket: Readable, exchange: Exchange, *, from_start: bool = True) -> bool:
+    def begin(
+        self,
+        socket: Readable,
+        exchange: Exchange,
+        *,
+        from_start: bool = True,
+        early_bytes: int = 0,
+    ) -> bool:
         """Serve ``exchange`` on the connection behind ``socket``.
 
         Args:
@@ -66,6 +76,7 @@ class Connections:
             exchange: What is served; the connection's last one is concluded.
             from_start: Whether a connection that was not met before is new: its first exchange
                 carries the handshake.
+            early_bytes: What was sent of ``exchange`` already, in one piece.
 
         Returns:
             Whether the kernel can be asked about it.
@@ -74,6 +85,8 @@ class Connections:
         info = read(socket) if name is not None else None
         if name is None or info is None:
             return False
+        if early_bytes:
+            info = info.before_segment(early_bytes)
         tell = None
         with self._lock:
             connection = self._by_name.get(name)
@@ -93,6 +106,17 @@ class Connections:
         if tell is not None:
             tell()
         return True
+
+    def found(self, local: tuple[str, int], peer: tuple[str, int]) -> Readable | None:
+        """Return the connection between two addresses (see ``find_socket``)."""
+        known = self._found.get((local, peer))
+        if known is None or read(known) is None:
+            if len(self._found) >= _FOUND_MAX:
+                self._found.clear()
+            known = find_socket(local, peer)
+            if known is not None:
+                self._found[local, peer] = known
+        return known
 
     def refresh(self, connection: Connection, exchange: Exchange) -> bool:
         """Give ``exchange`` what the kernel says now, if it is still served.

@@ -7,7 +7,6 @@ or was thrown away, long after the application closed it. Messages are ``struct 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import select
@@ -142,6 +141,37 @@ def alive(connection: Identity) -> TcpInfo | None:
     Returns:
         None: it has none of this name, or cannot be asked.
     """
+    info = raw_info(connection)
+    return None if info is None else parse(info)
+
+
+def raw_info(connection: Identity) -> bytes | None:
+    """Return the ``struct tcp_info`` of the same."""
+    # What is no longer there may be answered with the listening socket of the same port.
+    for message in _messages(_ask(connection, _NLM_F_REQUEST)):
+        if connection.cookie in (_identity_of(message).cookie, ANY_COOKIE):
+            return _raw_info(message)
+    return None
+
+
+def find(
+    family: int, local_port: int, peer_address: bytes, peer_port: int, local_address: bytes | None
+) -> list[Identity]:
+    """Return the connections between these ends; ``local_address`` None: whichever it is."""
+    wanted = Identity(ANY_COOKIE, family, local_address or b"", local_port, peer_address, peer_port)
+    # A lookup is by all of the addresses; without one, the kernel walks its table.
+    flags = _NLM_F_REQUEST | (_NLM_F_DUMP if local_address is None else 0)
+    found = [_identity_of(message) for message in _messages(_ask(wanted, flags))]
+    return [
+        one
+        for one in found
+        if (one.local_port, one.peer_address, one.peer_port)
+        == (local_port, peer_address, peer_port)
+    ]
+
+
+def _ask(connection: Identity, flags: int) -> bytes:
+    """Return the kernel's answer; nothing if it cannot be asked."""
     request = _REQUEST.pack(
         connection.family,
         socket.IPPROTO_TCP,
@@ -155,17 +185,23 @@ def alive(connection: Identity) -> TcpInfo | None:
         0,
         connection.cookie,
     )
-    head = _HEAD.pack(_HEAD.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    head = _HEAD.pack(_HEAD.size + len(request), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
+    answer = b""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as asked:
             asked.settimeout(1.0)
             asked.send(head + request)
-            answer = asked.recv(_MESSAGE_BYTES)
+            while True:
+                part = asked.recv(_MESSAGE_BYTES)
+                answer += part
+                if not flags & _NLM_F_DUMP or _is_done(part):
+                    return answer
     except (OSError, AttributeError):
-        return None
-    # What is no longer there may be answered with the listening socket of the same port.
-    found = (one for one in _destroyed(answer) if connection.cookie in (one.cookie, ANY_COOKIE))
-    return next((one.info for one in found), None)
+        return b""
+
+
+def _is_done(data: bytes) -> bool:
+    return any(kind in {_NLMSG_DONE, _NLMSG_ERROR} for kind, _ in _split(data))
 
 
 def living(port: int) -> Iterator[Destroyed]:
@@ -174,68 +210,51 @@ def living(port: int) -> Iterator[Destroyed]:
     It yields none where the kernel cannot be asked.
     """
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = _REQUEST.pack(
-            family,
-            socket.IPPROTO_TCP,
-            1 << (_INET_DIAG_INFO - 1),
-            0,
-            _ALL_STATES,
-            port.to_bytes(2, "big"),
-            bytes(2),
-            bytes(16),
-            bytes(16),
-            0,
-            0,
-        )
-        flags = _NLM_F_REQUEST | _NLM_F_DUMP
-        head = _HEAD.pack(_HEAD.size + len(request), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
-        with contextlib.suppress(OSError, AttributeError):
-            yield from _dump(head + request)
-
-
-def _dump(request: bytes) -> Iterator[Destroyed]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as asked:
-        asked.settimeout(1.0)
-        asked.send(request)
-        while True:
-            data = asked.recv(_MESSAGE_BYTES)
-            yield from _destroyed(data)
-            kinds = set(_kinds(data))
-            if not data or kinds & {_NLMSG_DONE, _NLMSG_ERROR}:
-                return
-
-
-def _kinds(data: bytes) -> Iterator[int]:
-    at = 0
-    while at + _HEAD.size <= len(data):
-        length, kind, *_ = _HEAD.unpack_from(data, at)
-        yield kind
-        at += max(-(-length // 4) * 4, _HEAD.size)
+        wanted = Identity(ANY_COOKIE, family, b"", port, b"", 0)
+        yield from _destroyed(_ask(wanted, _NLM_F_REQUEST | _NLM_F_DUMP))
 
 
 def _destroyed(data: bytes) -> Iterator[Destroyed]:
+    for message in _messages(data):
+        raw = _raw_info(message)
+        info = parse(raw) if raw is not None else None
+        if info is not None:
+            gone = _identity_of(message)
+            yield Destroyed(gone.cookie, gone.local_port, info, gone.peer_address, gone.peer_port)
+
+
+def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + _HEAD.size <= len(data):
         length, kind, *_ = _HEAD.unpack_from(data, at)
         if length < _HEAD.size:
             return
-        if kind == _SOCK_DIAG_BY_FAMILY and length >= _HEAD.size + _MESSAGE_END:
-            message = data[at + _HEAD.size : at + length]
-            family, state, _, _, port, peer_port, _, peer, _, cookie = _MESSAGE.unpack_from(message)
-            info = _info(message)
-            if info is not None and state != _LISTEN:
-                address = peer[:4] if family == socket.AF_INET else peer
-                ports = int.from_bytes(port, "big"), int.from_bytes(peer_port, "big")
-                yield Destroyed(cookie, ports[0], info, address, ports[1])
+        yield kind, data[at + _HEAD.size : at + length]
         at += -(-length // 4) * 4
 
 
-def _info(message: bytes) -> TcpInfo | None:
+def _messages(data: bytes) -> Iterator[bytes]:
+    """Yield what is said of connections; a listening socket is none."""
+    for kind, message in _split(data):
+        if kind == _SOCK_DIAG_BY_FAMILY and len(message) >= _MESSAGE_END:
+            state = message[1]
+            if state != _LISTEN:
+                yield message
+
+
+def _identity_of(message: bytes) -> Identity:
+    family, _, _, _, sport, dport, source, peer, _, cookie = _MESSAGE.unpack_from(message)
+    size = 4 if family == socket.AF_INET else 16
+    ports = [int.from_bytes(port, "big") for port in (sport, dport)]
+    return Identity(cookie, family, source[:size], ports[0], peer[:size], ports[1])
+
+
+def _raw_info(message: bytes) -> bytes | None:
     at = _MESSAGE_END
     while at + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, at)
         if kind == _INET_DIAG_INFO:
-            return parse(message[at + _ATTRIBUTE.size : at + length])
+            return message[at + _ATTRIBUTE.size : at + length]
         at += max(-(-length // 4) * 4, _ATTRIBUTE.size)
     return None
 

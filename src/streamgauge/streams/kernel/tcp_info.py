@@ -77,6 +77,15 @@ class TcpInfo(NamedTuple):
         """Return whether ``acked`` shows that we opened the connection: no FIN is out yet."""
         return self.state in _BEFORE_FIN and self.acked > self.sent - self.retrans
 
+    def before_segment(self, size: int) -> TcpInfo:
+        """Return the moment before the last segment, of ``size`` bytes, was sent."""
+        sent = self.sent - size
+        return self._replace(
+            sent=sent,
+            acked=min(self.acked, sent - self.retrans),
+            segs_out=(self.segs_out - 1) % _SEGMENTS,
+        )
+
 
 NOTHING: Final = TcpInfo(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
