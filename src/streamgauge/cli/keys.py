@@ -11,13 +11,14 @@ from streamgauge.cli.columns import Column, Kind
 from streamgauge.cli.data_dir import catalog_of, data_dir_option
 from streamgauge.cli.output import Format, emit_one, emit_rows, hint, output_option
 from streamgauge.core.events import MODES
+from streamgauge.core.keys import KEY_SCOPES, KeyScope
 
 _COLUMNS = (
     Column("id", "id"),
     Column("mode", "mode"),
     Column("name", "name"),
     Column("hint", "ends in"),
-    Column("writable", "may write"),
+    Column("scope", "may"),
     Column("strict_timestamps", "strict"),
     Column("created_at", "made", Kind.INSTANT),
     Column("revoked_at", "revoked", Kind.INSTANT),
@@ -33,23 +34,39 @@ def keys() -> None:
 @click.option("--mode", type=click.Choice(MODES), required=True, help="A key opens one mode.")
 @click.option("--name", required=True, help="For people, to tell keys apart.")
 @data_dir_option
-@click.option("--read-only", is_flag=True, help="A key that may read and not write.")
+@click.option(
+    "--scope",
+    type=click.Choice(KEY_SCOPES),
+    help="read: see everything of its mode. write: also send events and change the catalog. "
+    "admin: also make and revoke keys.  [default: admin]",
+)
+@click.option("--read-only", is_flag=True, help="The same as --scope read.")
 @click.option(
     "--strict-timestamps",
     is_flag=True,
     help="Refuse events that are more than an hour old, as Dodo does.",
 )
-def create(mode: str, name: str, data_dir: Path, read_only: bool, strict_timestamps: bool) -> None:
+def create(
+    mode: str,
+    name: str,
+    data_dir: Path,
+    scope: KeyScope | None,
+    read_only: bool,
+    strict_timestamps: bool,
+) -> None:
     """Make a key and print it, alone, on stdout; it is never shown again.
 
     The running server takes it at once. A directory that is not there is made.
     """
+    if read_only and scope not in {None, "read"}:
+        raise click.UsageError(f"--read-only and --scope {scope} contradict each other")
+    scope = "read" if read_only else scope or "admin"
     with catalog_of(data_dir, create=True) as catalog:
         new = catalog.keys.create(
-            mode=mode, name=name, writable=not read_only, strict_timestamps=strict_timestamps
+            mode=mode, name=name, scope=scope, strict_timestamps=strict_timestamps
         )
     click.echo(new.token)
-    hint(f"{new.key.id} ({name}, {mode}); keep it: it is not shown again.")
+    hint(f"{new.key.id} ({name}, {mode}, {scope}); keep it: it is not shown again.")
 
 
 @keys.command("list")

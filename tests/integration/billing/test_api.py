@@ -12,6 +12,7 @@ import httpx
 import pytest
 import structlog
 
+from streamgauge.core.keys import KeyScope
 from streamgauge.server.app import Opened, create_app
 from streamgauge.server.billing.periods import CALENDAR_MONTHS, period_at
 from streamgauge.server.config import Config
@@ -22,7 +23,7 @@ GB = 10**9
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 
 
-def run(path: Path, scenario: Scenario, *, writable: bool = True) -> None:
+def run(path: Path, scenario: Scenario, *, scope: KeyScope = "admin") -> None:
     """Run ``scenario`` against a whole server, without a socket."""
 
     async def whole() -> None:
@@ -30,7 +31,7 @@ def run(path: Path, scenario: Scenario, *, writable: bool = True) -> None:
         try:
             opened.start()
             catalog = opened.parts.catalog
-            token = catalog.keys.create(mode="test_mode", name="k", writable=writable).token
+            token = catalog.keys.create(mode="test_mode", name="k", scope=scope).token
             async with httpx.AsyncClient(
                 transport=httpx.ASGITransport(create_app(opened.parts)),
                 base_url="http://streamgauge",
@@ -317,7 +318,7 @@ def test_a_key_that_only_reads_previews_and_does_not_finalise(directory: Path) -
             response = await client.post(f"/v1/invoices/{path}", json={"customer_id": "c"})
             assert response.status_code == status, response.text
 
-    run(directory, scenario, writable=False)
+    run(directory, scenario, scope="read")
 
 
 def test_a_customer_that_nothing_bills_is_told_so(directory: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_read_only_key_may_not_write(
     capsys.readouterr()
     arguments = ["customers", "create", "--name", "x", "--email", "x@example.com"]
     assert run([*arguments, "--url", server.url]) == 4
-    assert "read-only" in capsys.readouterr().err
+    assert "scope read; this needs write" in capsys.readouterr().err
 
 
 def test_a_key_of_the_other_mode_sees_nothing_of_this_one(

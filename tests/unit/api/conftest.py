@@ -125,8 +125,13 @@ def live(app: Starlette, parts: CatalogParts) -> Api:
 
 @pytest.fixture
 def reader(app: Starlette, parts: CatalogParts) -> Api:
-    made = parts.catalog.keys.create(mode="test_mode", name="reader", writable=False)
+    made = parts.catalog.keys.create(mode="test_mode", name="reader", scope="read")
     return Api(app, made.token)
+
+
+@pytest.fixture
+def writer(app: Starlette, parts: CatalogParts) -> Api:
+    return Api(app, parts.catalog.keys.create(mode="test_mode", name="w", scope="write").token)
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ def bodies(product: dict[str, Any], customer: dict[str, Any], price: Any) -> dic
         "POST /subscriptions": subscription,
         "POST /v1/keys": {
             "name": "a",
+            "scope": "write",
             "writable": True,
             "strict_timestamps": True,
             "mode": "test_mode",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import sqlite3
 import stat
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 
 from streamgauge.core.errors import ConfigurationError, InvalidInputError, NotFoundError
 from streamgauge.server.catalog import Catalog
+from streamgauge.server.catalog.database import Database
+from streamgauge.server.catalog.migrations import MIGRATIONS, migrate
 
 IN_ANOTHER_PROCESS = """
 import sys
@@ -28,12 +31,12 @@ def elsewhere(path: Path, method: str, **arguments: object) -> str:
 
 def test_a_token_names_its_mode_and_is_the_key_of_that_mode_alone(catalog: Catalog) -> None:
     test = catalog.keys.create(mode="test_mode", name="a")
-    live = catalog.keys.create(mode="live_mode", name="b", writable=False)
+    live = catalog.keys.create(mode="live_mode", name="b", scope="read")
     assert test.token.startswith("sg_test_")
     assert live.token.startswith("sg_live_")
     assert catalog.keys.authenticate(test.token) == test.key
     assert catalog.keys.authenticate(live.token) == live.key
-    assert not live.key.writable
+    assert (test.key.scope, live.key.scope) == ("admin", "read")
     assert not live.key.strict_timestamps
     assert catalog.keys.list(mode="live_mode") == [live.key]
     assert catalog.keys.list() == [test.key, live.key]
@@ -141,6 +144,47 @@ def test_a_bad_key_is_refused_and_not_made(
         catalog.keys.create(mode=mode, name=name)
     assert refused.value.field == field
     assert catalog.keys.list() == []
+
+
+def test_an_unknown_token_works_from_the_instant_it_is_somebodys(path: Path) -> None:
+    def chance(size: int) -> bytes:
+        return bytes(size)
+
+    token = "sg_test_" + base64.b32encode(bytes(30)).decode().lower()
+    catalog = Catalog(path, entropy=chance)
+    assert catalog.keys.authenticate(token) is None
+    made = catalog.keys.create(mode="test_mode", name="a")
+    assert made.token == token
+    assert catalog.keys.authenticate(token) == made.key
+    catalog.close()
+
+
+def test_guesses_take_no_memory(catalog: Catalog) -> None:
+    made = catalog.keys.create(mode="test_mode", name="a")
+    for number in range(100):
+        assert catalog.keys.authenticate(f"sg_test_{number}") is None
+    assert catalog.keys.authenticate(made.token) == made.key
+    assert [known.id for known in catalog.keys._known.values()] == [made.key.id]
+
+
+def test_keys_of_an_earlier_release_may_do_what_they_could(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    database = Database(path)
+    migrate(database, 1, MIGRATIONS[:2])
+    with database.write() as connection:
+        for id, writable in (("key_w", True), ("key_r", False)):
+            connection.exec_driver_sql(
+                "INSERT INTO api_keys (business_id, mode, id, name, writable, hash, hint, "
+                "created_at) VALUES ('bus_1', 'test_mode', ?, 'old', ?, ?, 'hint', 1)",
+                (id, writable, id),
+            )
+        connection.exec_driver_sql("INSERT INTO businesses VALUES ('bus_1', 1)")
+    database.close()
+    (path.parent / "secret").write_bytes(bytes(32))
+    catalog = Catalog(path)
+    scopes = {key.id: key.scope for key in catalog.keys.list()}
+    assert scopes == {"key_w": "admin", "key_r": "read"}
+    catalog.close()
 
 
 def test_secrets_of_different_purposes_differ_and_stay(catalog: Catalog, path: Path) -> None:

@@ -18,6 +18,9 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"streamgauge, version {__version__}\n"
 
 
+KEYS_CREATE = ("keys", "create", "--mode", "test_mode", "--name", "x", "--data-dir", "/nowhere")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
@@ -25,6 +28,11 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["meters", "list", "--bogus"], 2, "No such option '--bogus'"),
         (["keys", "create", "--name", "x"], 2, "Missing option '--mode'"),
         (["keys", "create", "--mode", "live"], 2, "'live' is not one of"),
+        (
+            [*KEYS_CREATE, "--read-only", "--scope", "admin"],
+            2,
+            "--read-only and --scope admin contradict",
+        ),
         (["meters", "list"], 4, "no key: set STREAMGAUGE_API_KEY"),
         (["meters", "list", "--url", "x"], 2, "--url is 'x'"),
         (["keys", "list", "--data-dir", "/nowhere"], 2, "--data-dir is '/nowhere'"),

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from streamgauge.core.errors import ForbiddenError, UnauthorizedError
 from streamgauge.core.events import check_mode
+from streamgauge.core.keys import KEY_SCOPES, KeyScope
 from streamgauge.server.api.operation import Caller
 from streamgauge.server.catalog import Catalog
 
@@ -35,7 +36,7 @@ def authenticate(scope: Scope, catalog: Catalog) -> Caller:
             business_id=catalog.business_id,
             mode=check_mode(headers.get(MODE_HEADER, "test_mode"), field=MODE_HEADER),
             key_id=OPERATOR_KEY_ID,
-            writable=True,
+            scope="admin",
         )
     given = headers.get("authorization", "")
     if not given.lower().startswith(_SCHEME):
@@ -47,16 +48,16 @@ def authenticate(scope: Scope, catalog: Catalog) -> Caller:
         business_id=catalog.business_id,
         mode=key.mode,
         key_id=key.id,
-        writable=key.writable,
+        scope=key.scope,
         strict_timestamps=key.strict_timestamps,
     )
 
 
-def check_may_write(caller: Caller) -> None:
-    """Refuse a read-only key.
+def check_scope(caller: Caller, needs: KeyScope) -> None:
+    """Refuse a key whose scope is below what a request needs.
 
     Raises:
-        ForbiddenError: It is one.
+        ForbiddenError: It is.
     """
-    if not caller.writable:
-        raise ForbiddenError(f"key {caller.key_id} is read-only; this needs a key that may write")
+    if KEY_SCOPES.index(caller.scope) < KEY_SCOPES.index(needs):
+        raise ForbiddenError(f"key {caller.key_id} has scope {caller.scope}; this needs {needs}")

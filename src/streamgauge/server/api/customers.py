@@ -101,7 +101,7 @@ OPERATIONS = (
         handler=create,
         body=NewCustomer,
         response=CustomerAnswer,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="GET",
@@ -128,6 +128,6 @@ OPERATIONS = (
         handler=patch,
         body=CustomerPatch,
         response=CustomerAnswer,
-        write=True,
+        needs="write",
     ),
 )

@@ -23,7 +23,7 @@ from streamgauge.core.limits import (
     EVENTS_PAGE_NUMBER_MAX,
     STRICT_AGE_S_MAX,
 )
-from streamgauge.server.api.auth import authenticate, check_may_write
+from streamgauge.server.api.auth import authenticate, check_scope
 from streamgauge.server.api.errors import MethodNotAllowedError, error_response
 from streamgauge.server.api.operation import Call, Operation
 from streamgauge.server.api.routes import RawPathRoute
@@ -143,7 +143,7 @@ class IngestEndpoint:
         if scope["method"] != "POST":
             raise MethodNotAllowedError(f"{scope['method']} is not at this path; POST is")
         caller = authenticate(scope, self._parts.catalog)
-        check_may_write(caller)
+        check_scope(caller, "write")
         body = await _body(scope, receive)
         if body is None:
             return None
@@ -259,7 +259,7 @@ DESCRIBED: Final = (
         handler=_described_only,
         body=IngestBody,
         response=IngestAnswer,
-        write=True,
+        needs="write",
     ),
 )
 """What ``ingest_routes`` serves, for the description of the API."""

@@ -170,7 +170,7 @@ OPERATIONS = (
         handler=finalise,
         body=Whose,
         response=InvoiceList,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="GET",

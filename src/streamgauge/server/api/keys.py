@@ -1,12 +1,14 @@
-"""``/v1/keys``: API keys of the caller's mode; only a key that may write, or the operator."""
+"""``/v1/keys``: API keys of the caller's mode; only an admin's key, or the operator."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from streamgauge.core.errors import ForbiddenError
+from streamgauge.core.errors import ForbiddenError, InvalidInputError
+from streamgauge.core.keys import KeyScope
 from streamgauge.server.api.operation import Call, Operation
 from streamgauge.server.catalog.keys import ApiKey, NewKey
 
@@ -16,13 +18,15 @@ class KeyBody(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: For people.
-        writable: May change things; every key may read.
+        scope: ``read``, ``write`` or ``admin``; each includes those before it.
+        writable: The earlier form: false is the scope ``read``.
         strict_timestamps: Refuse events that are more than an hour old, as Dodo does.
         mode: The caller's, or left out.
     """
 
     name: str
-    writable: bool = True
+    scope: KeyScope | None = None
+    writable: bool | None = None
     strict_timestamps: bool = False
     mode: str | None = None
 
@@ -33,6 +37,7 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     mode: str
     name: str
+    scope: KeyScope
     writable: bool
     strict_timestamps: bool
     hint: str
@@ -58,16 +63,18 @@ async def create(call: Call) -> NewKeyAnswer:
     if body.mode is not None and body.mode != call.caller.mode:
         raise ForbiddenError(f"a caller of {call.caller.mode} makes keys of {call.caller.mode}")
 
+    scope = _scope(body)
+
     def make() -> NewKey:
         return call.parts.catalog.keys.create(
             mode=call.caller.mode,
             name=body.name,
-            writable=body.writable,
+            scope=scope,
             strict_timestamps=body.strict_timestamps,
         )
 
     made = await call.run(make)
-    return NewKeyAnswer(token=made.token, **msgspec.structs.asdict(made.key))
+    return NewKeyAnswer(token=made.token, **_fields(made.key))
 
 
 async def list_keys(call: Call) -> KeyList:
@@ -85,8 +92,20 @@ async def revoke(call: Call) -> KeyAnswer:
     return _answer(await call.run(change))
 
 
+def _scope(body: KeyBody) -> KeyScope:
+    scope = body.scope or ("read" if body.writable is False else "admin")
+    if body.writable is not None and body.writable != (scope != "read"):
+        rule = f"be left out beside scope {scope}, or say the same"
+        raise InvalidInputError("writable", body.writable, rule)
+    return scope
+
+
 def _answer(key: ApiKey) -> KeyAnswer:
-    return KeyAnswer(**msgspec.structs.asdict(key))
+    return KeyAnswer(**_fields(key))
+
+
+def _fields(key: ApiKey) -> dict[str, Any]:
+    return msgspec.structs.asdict(key) | {"writable": key.scope != "read"}
 
 
 OPERATIONS = (
@@ -99,7 +118,7 @@ OPERATIONS = (
         body=KeyBody,
         response=NewKeyAnswer,
         status=201,
-        write=True,
+        needs="admin",
     ),
     Operation(
         method="GET",
@@ -108,7 +127,7 @@ OPERATIONS = (
         tag="keys",
         handler=list_keys,
         response=KeyList,
-        write=True,
+        needs="admin",
     ),
     Operation(
         method="DELETE",
@@ -117,6 +136,6 @@ OPERATIONS = (
         tag="keys",
         handler=revoke,
         response=KeyAnswer,
-        write=True,
+        needs="admin",
     ),
 )

@@ -109,7 +109,7 @@ OPERATIONS = (
         body=NewMeter,
         response=MeterAnswer,
         status=201,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="GET",
@@ -136,7 +136,7 @@ OPERATIONS = (
         handler=patch,
         body=MeterPatch,
         response=MeterAnswer,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="DELETE",
@@ -145,7 +145,7 @@ OPERATIONS = (
         tag="meters",
         handler=archive,
         status=204,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="POST",
@@ -153,6 +153,6 @@ OPERATIONS = (
         summary="Unarchive a meter",
         tag="meters",
         handler=unarchive,
-        write=True,
+        needs="write",
     ),
 )

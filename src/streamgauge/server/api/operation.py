@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from streamgauge.core.keys import KeyScope
 from streamgauge.server.parts import Parts
 
 T = TypeVar("T")
@@ -24,14 +25,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         business_id: Whose data.
         mode: ``test_mode`` or ``live_mode``; a caller sees one of them only.
         key_id: The key, or ``operator`` for the local operator behind the unix socket.
-        writable: May change things.
+        scope: What it may do.
         strict_timestamps: Sends only events that are at most an hour old.
     """
 
     business_id: str
     mode: str
     key_id: str
-    writable: bool
+    scope: KeyScope
     strict_timestamps: bool = False
 
 
@@ -77,7 +78,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         body: Struct of the JSON body; None refuses nothing and reads nothing.
         response: Struct of the JSON answer; None for an empty one.
         status: Status of success.
-        write: Asks for a key that may write.
+        needs: The least scope of a key that may ask for it.
     """
 
     method: str
@@ -89,4 +90,4 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body: type[msgspec.Struct] | None = None
     response: type[msgspec.Struct] | None = None
     status: int = 200
-    write: bool = False
+    needs: KeyScope = "read"

@@ -103,6 +103,6 @@ OPERATIONS = (
         body=PlanBody,
         response=PlanAnswer,
         status=201,
-        write=True,
+        needs="write",
     ),
 )

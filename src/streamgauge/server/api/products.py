@@ -158,7 +158,7 @@ OPERATIONS = (
         handler=create,
         body=ProductBody,
         response=ProductAnswer,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="GET",
@@ -184,7 +184,7 @@ OPERATIONS = (
         tag="products",
         handler=patch,
         body=ProductPatch,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="DELETE",
@@ -192,7 +192,7 @@ OPERATIONS = (
         summary="Archive a product",
         tag="products",
         handler=archive,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="POST",
@@ -200,6 +200,6 @@ OPERATIONS = (
         summary="Unarchive a product",
         tag="products",
         handler=unarchive,
-        write=True,
+        needs="write",
     ),
 )

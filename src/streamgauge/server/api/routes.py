@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from streamgauge.core.errors import InvalidInputError, StreamgaugeError
 from streamgauge.core.ids import new_id
-from streamgauge.server.api.auth import authenticate, check_may_write
+from streamgauge.server.api.auth import authenticate, check_scope
 from streamgauge.server.api.decode import decode_body, decode_query, read_body
 from streamgauge.server.api.errors import MethodNotAllowedError, NoRouteError, error_response
 from streamgauge.server.api.operation import Call, Operation
@@ -73,8 +73,7 @@ class Endpoint:
         if operation is None:
             raise MethodNotAllowedError(f"{request.method} is not at this path; {self._allow} are")
         caller = authenticate(request.scope, self._parts.catalog)
-        if operation.write:
-            check_may_write(caller)
+        check_scope(caller, operation.needs)
         call = Call(
             caller=caller,
             path=_checked(request.path_params),

@@ -251,7 +251,7 @@ OPERATIONS = (
         handler=create,
         body=SubscriptionBody,
         response=SubscriptionMade,
-        write=True,
+        needs="write",
     ),
     Operation(
         method="GET",
@@ -278,6 +278,6 @@ OPERATIONS = (
         handler=patch,
         body=SubscriptionPatch,
         response=SubscriptionAnswer,
-        write=True,
+        needs="write",
     ),
 )

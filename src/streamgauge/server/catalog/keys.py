@@ -13,9 +13,10 @@ import msgspec
 from sqlalchemy import RowMapping, insert, select, update
 
 from streamgauge.core.clock import Clock, utc
-from streamgauge.core.errors import NotFoundError
+from streamgauge.core.errors import InvalidInputError, NotFoundError
 from streamgauge.core.events import check_mode
 from streamgauge.core.ids import Entropy, new_id
+from streamgauge.core.keys import KEY_SCOPES, KeyScope
 from streamgauge.core.limits import KEYS_CACHED_MAX
 from streamgauge.server.catalog.database import Database
 from streamgauge.server.catalog.rows import plain
@@ -35,7 +36,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
         id: Begins with ``key_``.
         mode: ``test_mode`` or ``live_mode``.
         name: For people.
-        writable: May change things; every key may read.
+        scope: What it may do; each scope includes those before it in ``KEY_SCOPES``.
         strict_timestamps: Events sent with it must be at most an hour old.
         hint: The token's last characters, to tell keys apart.
         created_at: Aware.
@@ -45,7 +46,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     mode: str
     name: str
-    writable: bool
+    scope: KeyScope
     strict_timestamps: bool
     hint: str
     created_at: datetime
@@ -79,14 +80,21 @@ class Keys:
         self._known_at = -1
 
     def create(
-        self, *, mode: str, name: str, writable: bool = True, strict_timestamps: bool = False
+        self,
+        *,
+        mode: str,
+        name: str,
+        scope: KeyScope = "admin",
+        strict_timestamps: bool = False,
     ) -> NewKey:
         """Make a key; its token is in the answer and nowhere else.
 
         Raises:
-            InvalidInputError: The mode or the name breaks a rule.
+            InvalidInputError: The mode, the scope or the name breaks a rule.
         """
         check_mode(mode, field="mode")
+        if scope not in KEY_SCOPES:
+            raise InvalidInputError("scope", scope, f"be one of {', '.join(KEY_SCOPES)}")
         check_name(name, field="name")
         secret = base64.b32encode(self._entropy(_TOKEN_BYTES)).decode().lower()
         token = _PREFIXES[mode] + secret
@@ -95,7 +103,7 @@ class Keys:
             id=new_id("key", time_ns=lambda: now_ns, entropy=self._entropy),
             mode=mode,
             name=name,
-            writable=writable,
+            scope=scope,
             strict_timestamps=strict_timestamps,
             hint=token[-_HINT_CHARS:],
             created_at=utc(now_ns),

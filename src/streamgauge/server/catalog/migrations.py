@@ -70,7 +70,17 @@ _STRICT: Final = Migration(
     ("ALTER TABLE api_keys ADD COLUMN strict_timestamps BOOLEAN NOT NULL DEFAULT FALSE",),
 )
 
-MIGRATIONS: Final = (_FIRST, _STRICT)
+_KEY_SCOPES: Final = Migration(
+    "keys that may read, write, or administer",
+    (
+        # What could write could also make and revoke keys.
+        "ALTER TABLE api_keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin'",
+        "UPDATE api_keys SET scope = 'read' WHERE NOT writable",
+        "ALTER TABLE api_keys DROP COLUMN writable",
+    ),
+)
+
+MIGRATIONS: Final = (_FIRST, _STRICT, _KEY_SCOPES)
 
 
 def migrate(

@@ -55,7 +55,7 @@ api_keys: Final = _scoped(
     "api_keys",
     "id",
     Column("name", Text),
-    Column("writable", Boolean),
+    Column("scope", Text),
     Column("strict_timestamps", Boolean),
     Column("hash", Text),
     Column("hint", Text),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import msgspec
 from starlette.responses import Response
 
-from streamgauge.core.errors import InvalidInputError
+from streamgauge.core.keys import KeyScope
 from streamgauge.server.pages.web import Visit, redirect
 
 
@@ -16,7 +17,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
-    writable: bool
+    scope: str
     created_at: str
     revoked: bool
 
@@ -35,14 +36,11 @@ async def show(visit: Visit) -> Response:
 
 async def create(visit: Visit) -> Response:
     """Make a key and show its token, this once."""
-    access = visit.form.get("access", "write")
-    if access not in {"read", "write"}:
-        raise InvalidInputError("access", access, "be read or write")
     make = partial(
         visit.parts.catalog.keys.create,
         mode=visit.session.mode,
         name=visit.form.get("name", ""),
-        writable=access == "write",
+        scope=cast("KeyScope", visit.form.get("scope", "write")),
     )
     new = await visit.parts.run(make)
     secret = Secret(name=new.key.name, token=new.token)
@@ -64,7 +62,7 @@ async def _rows(visit: Visit) -> list[KeyRow]:
         KeyRow(
             id=key.id,
             name=key.name,
-            writable=key.writable,
+            scope=key.scope,
             created_at=f"{key.created_at:%Y-%m-%d %H:%M}",
             revoked=key.revoked_at is not None,
         )
