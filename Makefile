@@ -18,7 +18,7 @@ export RUSTUP_HOME := $(CURDIR)/.cache/rustup
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PROJECT := $(UV_INSTALL) --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test lint bench soak capture serve lock clean
+.PHONY: demo test lint bench soak capture servers serve lock clean
 
 demo: $(VENV)/.demo ## Stream real video to several customers, through a SIGKILL, onto invoices
 	$(BIN)/streamgauge demo $(ARGS)
@@ -40,6 +40,9 @@ soak: $(VENV)/.dev ## Two hundred rounds of SIGKILL on either side
 
 capture: $(VENV)/.dev ## Measured bytes beside packet captures in network namespaces; as root
 	$(BIN)/python -m tests.wire $(ARGS)
+
+servers: $(VENV)/.dev ## Viewers who hang up on each server: kernel, bill, and a naive count
+	$(BIN)/python -m pytest tests/servers/test_hang_up.py -q -s $(ARGS)
 
 serve: $(VENV)/.demo ## A server on ./billing
 	$(BIN)/streamgauge serve --data-dir billing $(ARGS)

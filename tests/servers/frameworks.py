@@ -25,7 +25,7 @@ def starlette_app() -> Any:
 
     async def stream(request: Request) -> Response:
         name(request)
-        return StreamingResponse(_async_chunks(int(request.query_params["size"])))
+        return StreamingResponse(async_chunks(int(request.query_params["size"])))
 
     async def file(request: Request) -> Response:
         name(request)
@@ -33,7 +33,7 @@ def starlette_app() -> Any:
 
     async def events(request: Request) -> Response:
         name(request)
-        return StreamingResponse(_events(), media_type="text/event-stream")
+        return StreamingResponse(events_of(), media_type="text/event-stream")
 
     return Starlette(
         routes=[
@@ -45,25 +45,7 @@ def starlette_app() -> Any:
 
 
 def fastapi_app() -> Any:
-    import fastapi
-    from fastapi.responses import FileResponse, Response, StreamingResponse
-
-    app = fastapi.FastAPI()
-
-    def payer(request: fastapi.Request) -> None:
-        bill_to(request, customer_id=request.headers["x-bill-to"])
-
-    @app.get("/fastapi/stream", dependencies=[fastapi.Depends(payer)])
-    def stream(size: int) -> Response:
-        return StreamingResponse(_chunks(size))
-
-    @app.get("/fastapi/file", dependencies=[fastapi.Depends(payer)])
-    async def file(path: str) -> Response:
-        return FileResponse(path)
-
-    @app.get("/fastapi/events", dependencies=[fastapi.Depends(payer)])
-    async def events() -> Response:
-        return StreamingResponse(_events(), media_type="text/event-stream")
+    from tests.servers.with_fastapi import app
 
     return app
 
@@ -71,7 +53,7 @@ def fastapi_app() -> Any:
 def flask_app() -> Any:
     import flask
 
-    app = flask.Flask("tests")
+    app = flask.Flask(__name__)
 
     @app.before_request
     def payer() -> None:
@@ -79,7 +61,7 @@ def flask_app() -> Any:
 
     @app.get("/flask/stream")
     def stream() -> Any:
-        return flask.Response(_chunks(int(flask.request.args["size"])))
+        return flask.Response(chunks(int(flask.request.args["size"])))
 
     @app.get("/flask/file")
     def file() -> Any:
@@ -99,10 +81,10 @@ def _configure_django() -> None:
         return request
 
     def stream(request: Any) -> Any:
-        return StreamingHttpResponse(_chunks(int(named(request).GET["size"])))
+        return StreamingHttpResponse(chunks(int(named(request).GET["size"])))
 
     async def async_stream(request: Any) -> Any:
-        return StreamingHttpResponse(_async_chunks(int(named(request).GET["size"])))
+        return StreamingHttpResponse(async_chunks(int(named(request).GET["size"])))
 
     def file(request: Any) -> Any:
         return FileResponse(Path(named(request).GET["path"]).open("rb"))
@@ -132,17 +114,17 @@ def django_asgi_app() -> Any:
     return ASGIHandler()
 
 
-def _chunks(size: int) -> Iterator[bytes]:
+def chunks(size: int) -> Iterator[bytes]:
     for start in range(0, size, 10_007):
         yield BLOCK[: min(10_007, size - start)]
 
 
-async def _async_chunks(size: int) -> AsyncIterator[bytes]:
-    for chunk in _chunks(size):
+async def async_chunks(size: int) -> AsyncIterator[bytes]:
+    for chunk in chunks(size):
         yield chunk
         await asyncio.sleep(0)
 
 
-async def _events() -> AsyncIterator[bytes]:
+async def events_of() -> AsyncIterator[bytes]:
     for number in range(100):
         yield f"id: {number}\ndata: {'x' * number}\n\n".encode()
