@@ -119,7 +119,8 @@ def read_sent(
         final: Whether nothing more will come.
         certain: Whether ``traffic`` is the kernel's last word, or up to date.
     """
-    below = How.MEASURED if certain else How.ESTIMATED
+    below = How.MEASURED if certain and not traffic.presumed else How.ESTIMATED
+    on_wire = How.MEASURED if certain and not traffic.dropped else How.ESTIMATED
     how_payload = How.MEASURED if is_complete else How.ESTIMATED
     if not is_complete and handed.is_modelled and not handed.is_framed and not handed.is_tls:
         how_payload = How.COMPUTED
@@ -133,8 +134,8 @@ def read_sent(
         payload=Reading(payload, how_payload, final),
         http=http,
         tls=Reading(traffic.arrived, below, final),
-        wire=Reading(traffic.wire_out, below, final),
-        wire_once=Reading(traffic.wire_out - traffic.retransmitted, below, final),
+        wire=Reading(traffic.wire_out, on_wire, final),
+        wire_once=Reading(traffic.wire_out - traffic.retransmitted, on_wire, final),
         is_complete=is_complete,
     )
 

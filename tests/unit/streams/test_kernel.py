@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,15 @@ from streamgauge.streams.kernel.connection import Connection
 from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.kernel.lookup import find_socket
 from streamgauge.streams.kernel.netlink import Identity, Listener, LostError, alive
-from streamgauge.streams.kernel.tcp_info import NOTHING, TcpInfo, Traffic, between, cookie, read
+from streamgauge.streams.kernel.tcp_info import (
+    NOTHING,
+    TcpInfo,
+    Traffic,
+    between,
+    cookie,
+    parse,
+    read,
+)
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -286,3 +295,91 @@ def test_without_announcements_what_is_over_is_concluded_as_uncertain(
     connections._look(lost=True)
     assert stream.conclusions == [(False, False)]
     assert stream.traffic[-1].arrived == 1_000
+
+
+def _raw(*, queued: int | None = None, **fields: int) -> TcpInfo:
+    """Return what is made of a ``struct tcp_info`` with these fields."""
+    data = bytearray(232)
+    for name, value in fields.items():
+        code, at = FIELDS[name]
+        struct.pack_into(f"={code}", data, at, value)
+    info = parse(bytes(data), queued=queued)
+    assert info is not None
+    return info
+
+
+FIELDS = {
+    "state": ("B", 0),
+    "timeouts": ("B", 2),
+    "options": ("B", 5),
+    "mss": ("I", 16),
+    "unacked": ("I", 24),
+    "silence_ms": ("I", 56),
+    "acked": ("Q", 120),
+    "segs_out": ("I", 136),
+    "notsent": ("I", 144),
+    "rate": ("Q", 160),
+    "busy_us": ("Q", 168),
+    "sent": ("Q", 200),
+    "retrans": ("Q", 208),
+}
+# A megabyte was sent; two segments were refused here, and one was lost and sent again.
+REFUSED = {"mss": 1_000, "segs_out": 1_003, "sent": 1_003_000, "retrans": 1_000}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"state": 1, "acked": 1_000_000},
+        {"state": 1, "acked": 900_000, "unacked": 100},
+        {"state": 1, "acked": 900_000, "queued": 150_000, "notsent": 50_000},
+        {"state": 5, "acked": 1_000_001},
+        {"state": 7, "acked": 1_000_001, "queued": 0},
+        {"state": 7, "acked": 900_000, "queued": 100_000},
+    ],
+)
+def test_what_this_host_refused_to_send_was_not_sent(seen: dict[str, int]) -> None:
+    info = _raw(**REFUSED, **seen)
+    assert (info.sent, info.dropped, info.segs_out) == (1_001_000, 2_000, 1_001)
+    assert info.arrived == min(seen["acked"], 1_000_000)
+    traffic = between(NOTHING, info, 20)
+    assert (traffic.wire_out, traffic.dropped) == (1_001_000 + 1_001 * 40 + 52, 2_000)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"state": 1, "acked": 1_000_000},
+        {"state": 4, "acked": 1_000_000, "unacked": 1},
+        {"state": 7, "acked": 1_000_001, "queued": 0},
+        # A reset empties the queue, so without its size nothing is known.
+        {"state": 7, "acked": 400_000},
+    ],
+)
+def test_what_was_sent_stays_where_this_host_refused_nothing(seen: dict[str, int]) -> None:
+    info = _raw(mss=1_000, sent=1_000_000, segs_out=1_000, **seen)
+    assert (info.sent, info.dropped, info.presumed, info.segs_out) == (1_000_000, 0, 0, 1_000)
+
+
+RESET = {"state": 7, "mss": 1_000, "acked": 1_000_000, "sent": 1_200_000, "queued": 250_000}
+PACE = {"notsent": 50_000, "rate": 2_500_000, "busy_us": 1_000_000}
+
+
+@pytest.mark.parametrize(
+    ("seen", "presumed"),
+    [
+        ({"silence_ms": 20}, 50_000),
+        ({"silence_ms": 900}, 100_000),
+        ({"silence_ms": 20, "rate": 500_000}, 20_000),
+        ({"silence_ms": 40, "rate": 250_000_000}, 200_000),
+        ({"silence_ms": 20, "timeouts": 1}, 0),
+    ],
+    ids=["as the rate was", "at most a late acknowledgement", "mean rate", "what was sent", "gone"],
+)
+def test_what_was_under_way_at_a_reset_went_on_arriving(
+    seen: dict[str, int], presumed: int
+) -> None:
+    info = _raw(**(RESET | PACE | seen))
+    assert (info.presumed, info.arrived) == (presumed, 1_000_000 + presumed)
+    assert between(NOTHING, info, 20).presumed == presumed
+    assert info.sent == 1_200_000

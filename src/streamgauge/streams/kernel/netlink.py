@@ -36,7 +36,9 @@ ANY_COOKIE: Final = 2**64 - 1
 _HEAD: Final = struct.Struct("=IHHII")
 # family, state, timer, retransmits, sport, dport, source, destination, interface, cookie.
 _MESSAGE: Final = struct.Struct("=BBBB2s2s16s16sIQ")
+_QUEUED_AT: Final = 60  # idiag_wqueue
 _MESSAGE_END: Final = 72
+_QUEUED: Final = struct.Struct("=I")
 _ATTRIBUTE: Final = struct.Struct("=HH")
 # family, protocol, extensions, pad, states, sport, dport, source, destination, interface, cookie.
 _REQUEST: Final = struct.Struct("=BBBBI2s2s16s16sIQ")
@@ -217,7 +219,8 @@ def living(port: int) -> Iterator[Destroyed]:
 def _destroyed(data: bytes) -> Iterator[Destroyed]:
     for message in _messages(data):
         raw = _raw_info(message)
-        info = parse(raw) if raw is not None else None
+        (queued,) = _QUEUED.unpack_from(message, _QUEUED_AT)
+        info = parse(raw, queued=queued) if raw is not None else None
         if info is not None:
             gone = _identity_of(message)
             yield Destroyed(gone.cookie, gone.local_port, info, gone.peer_address, gone.peer_port)

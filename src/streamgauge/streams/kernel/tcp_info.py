@@ -16,10 +16,17 @@ SO_COOKIE: Final = 57
 # state@0, options@5, snd_mss@16, unacked@24, bytes_acked@120, bytes_received, segs_out, segs_in,
 # notsent_bytes, bytes_sent@200, bytes_retrans.
 _LAYOUT: Final = struct.Struct("=B4xB10xI4xI92xQQIII52xQQ")
+# retransmits@2, last_ack_recv@56, delivery_rate@160, busy_time, rwnd_limited.
+_PACE: Final = struct.Struct("=2xB53xI100xQQQ")
 _COOKIE: Final = struct.Struct("=Q")
 _TIMESTAMPS: Final = 1
 _BEFORE_FIN: Final = frozenset({1, 8})  # TCP_ESTABLISHED, TCP_CLOSE_WAIT
+_AFTER_FIN: Final = frozenset({4, 5, 6, 9, 11})  # TCP_FIN_WAIT1 and 2, and those that follow
+_CLOSED: Final = 7  # TCP_CLOSE
 _SEGMENTS: Final = 1 << 32
+_MS_PER_S: Final = 1_000
+_US_PER_S: Final = 1_000_000
+_DELAYED_ACK_MS: Final = 40  # TCP_DELACK_MIN, after which a peer that does not read acknowledges
 IPV4_BYTES: Final = 20
 IPV6_BYTES: Final = 40
 _TCP_BYTES: Final = 20
@@ -53,6 +60,8 @@ class TcpInfo(NamedTuple):
         notsent: Bytes in the send buffer that were never sent.
         sent: Bytes sent, retransmissions included.
         retrans: Bytes sent again.
+        dropped: Bytes that a queue of this host refused, by which ``sent`` was too high.
+        presumed: Bytes of ``acked`` that the peer had no time to acknowledge.
     """
 
     state: int
@@ -66,6 +75,8 @@ class TcpInfo(NamedTuple):
     notsent: int
     sent: int
     retrans: int
+    dropped: int = 0
+    presumed: int = 0
 
     @property
     def arrived(self) -> int:
@@ -87,6 +98,24 @@ class TcpInfo(NamedTuple):
         )
 
 
+class Pace(NamedTuple):
+    """How a connection got on.
+
+    Attributes:
+        timeouts: Retransmissions after time-outs, since anything was acknowledged.
+        silence_ms: Milliseconds since the last acknowledgement.
+        rate: Bytes a second that were acknowledged lately.
+        busy_us: Microseconds in which there was something to send.
+        window_closed_us: How many of these the peer had no room.
+    """
+
+    timeouts: int
+    silence_ms: int
+    rate: int
+    busy_us: int
+    window_closed_us: int
+
+
 NOTHING: Final = TcpInfo(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -99,6 +128,8 @@ class Traffic(NamedTuple):
         wire_out: Bytes of IP packets sent.
         wire_in: Bytes of IP packets received.
         retransmitted: Bytes of our stream that were sent again, without headers.
+        dropped: Bytes that this host itself refused to send; the others leave them out.
+        presumed: Bytes of ``arrived`` that nobody acknowledged.
     """
 
     arrived: int
@@ -106,13 +137,77 @@ class Traffic(NamedTuple):
     wire_out: int
     wire_in: int
     retransmitted: int
+    dropped: int = 0
+    presumed: int = 0
 
 
-def parse(data: bytes) -> TcpInfo | None:
-    """Return what the kernel said; None: it is too old to count bytes sent."""
+def parse(data: bytes, *, queued: int | None = None) -> TcpInfo | None:
+    """Return what the kernel said; None: it is too old to count bytes sent.
+
+    Args:
+        data: ``struct tcp_info``.
+        queued: Bytes that were written and are not acknowledged, a FIN counting one, if known.
+    """
     if len(data) < _LAYOUT.size:
         return None
-    return TcpInfo(*_LAYOUT.unpack_from(data))
+    info = TcpInfo(*_LAYOUT.unpack_from(data))
+    if queued is not None:
+        under_way = queued - info.notsent
+    elif info.state != _CLOSED:
+        under_way = info.unacked * info.mss
+    else:
+        return info
+    info = without_local_drops(info, under_way)
+    if info.state == _CLOSED and under_way > 0:
+        return with_presumed(info, under_way, Pace(*_PACE.unpack_from(data)))
+    return info
+
+
+def without_local_drops(info: TcpInfo, under_way: int) -> TcpInfo:
+    """Return counters without segments that a queue of this host refused to send.
+
+    The kernel counts a segment as sent before it hands it to the queue, and again when it tries
+    again, as no retransmission. So more was sent than was acknowledged and is under way.
+
+    Args:
+        info: The counters.
+        under_way: Bytes that were sent and are not acknowledged, or more than these; a FIN counts
+            one.
+    """
+    dropped = info.sent - info.retrans - info.acked - under_way
+    if dropped <= 0 or not info.mss:
+        return info
+    # A connection that ended with everything acknowledged ended with our FIN.
+    if info.state in _AFTER_FIN or (info.state == _CLOSED and not under_way):
+        dropped += 1
+    segments = -(-dropped // info.mss)
+    return info._replace(
+        sent=info.sent - dropped,
+        segs_out=(info.segs_out - segments) % _SEGMENTS,
+        dropped=dropped,
+    )
+
+
+def with_presumed(info: TcpInfo, under_way: int, pace: Pace) -> TcpInfo:
+    """Return the last counters of a connection that the peer has reset, with what it had taken.
+
+    A reset acknowledges nothing, as Linux reads it, and a peer that does not read acknowledges
+    late. Until then, what was under way went on arriving at the link's rate. Of two rates the
+    higher one is nearer to it: the latest sinks when acknowledgements are late, and the mean
+    when the peer's window was closed.
+
+    Args:
+        info: The counters.
+        under_way: Bytes that were sent and are not acknowledged.
+        pace: How fast bytes had been acknowledged.
+    """
+    if pace.timeouts:
+        return info
+    mean = info.acked * _US_PER_S // max(pace.busy_us - pace.window_closed_us, 1)
+    rate = max(pace.rate, mean)
+    presumed = rate * min(pace.silence_ms, _DELAYED_ACK_MS) // _MS_PER_S
+    presumed = max(min(presumed, under_way, info.sent - info.retrans - info.acked), 0)
+    return info._replace(acked=info.acked + presumed, presumed=presumed)
 
 
 def read(connection: Readable) -> TcpInfo | None:
@@ -162,4 +257,6 @@ def between(before: TcpInfo, after: TcpInfo, ip_bytes: int, *, is_ours: bool = F
         wire_out=after.sent - before.sent + segs_out * header + first,
         wire_in=after.received - before.received + segs_in * header + longer,
         retransmitted=after.retrans - before.retrans,
+        dropped=after.dropped - before.dropped,
+        presumed=after.presumed - before.presumed,
     )
