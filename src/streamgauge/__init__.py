@@ -10,9 +10,9 @@ from streamgauge.sdk.ingestion import Ingestion
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.stats import Adopted, Durability, Stats
 from streamgauge.sdk.stream import track_stream_bytes
-from streamgauge.streams.asgi import StreamBytesMiddleware
 from streamgauge.streams.files import measure_file
 from streamgauge.streams.iterables import measure
+from streamgauge.streams.middleware import StreamBytesMiddleware
 from streamgauge.streams.payers import bill_to
 
 __all__ = [

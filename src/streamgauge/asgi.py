@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamgauge.streams.asgi import StreamBytesMiddleware
+from streamgauge.streams.middleware import StreamBytesMiddleware
 from streamgauge.streams.payers import bill_to
 
 __all__ = ["StreamBytesMiddleware", "bill_to"]

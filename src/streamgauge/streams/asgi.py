@@ -7,22 +7,17 @@ the kernel says of the connection then settles what arrived; see ``exchange``.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from streamgauge.core.clock import Clock
-from streamgauge.core.payers import BILLING_KEY
-from streamgauge.sdk.ingestion import Ingestion
-from streamgauge.streams.attribution import Customer, Metadata
 from streamgauge.streams.exchange import Exchange
-from streamgauge.streams.iterables import size_of
-from streamgauge.streams.kernel.connections import Connections
-from streamgauge.streams.layers import Measured
+from streamgauge.streams.iterables import message_size, size_of
 from streamgauge.streams.metering import Metering
 from streamgauge.streams.model import (
     LAST_CHUNK_BYTES,
     STATUSES_WITHOUT_BODY,
     chunk_bytes,
+    declared_bytes,
     websocket_bytes,
 )
 from streamgauge.streams.requests import AsgiRequestView, Scope
@@ -31,9 +26,7 @@ from streamgauge.streams.servers import head_of, link_of
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_EXCHANGES: Final = frozenset({"http", "websocket"})
 _STARTS: Final = frozenset(
     {
         "http.response.start",
@@ -48,96 +41,16 @@ _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 _UNCOUNTED_EXTENSIONS: Final = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 
 
-class StreamBytesMiddleware:
-    """Bills the bytes of every response and WebSocket to whom ``bill_to`` or ``customer`` names.
-
-    Put it outermost, where compressed bytes are already compressed; a second one on the same
-    request leaves the counting to the first.
-
-    Args:
-        app: The ASGI application.
-        ingestion: Where to.
-        customer: Asked with a view of the request at the first byte of a response that ``bill_to``
-            named no customer for: of its payload, or of its head if that is billed or told; may be
-            asynchronous, for up to ``CUSTOMER_WAIT_S``. If it raises or takes longer, the response
-            is unaffected and billed to nobody.
-        metadata: What the bytes are, or a function of the same view that says so; ``bill_to`` adds.
-        layer: Which bytes are billed: ``payload``, ``http``, ``tls``, ``wire`` or ``wire_once``.
-        direction: ``egress``, what is sent, or ``ingress``, what is received.
-        layers_told: Layers whose bytes stand in the metadata of events, as ``sg_LAYER_bytes``.
-        on_measured: Called with a ``Measured`` of every exchange when its figures are final; from
-            any thread.
-        connections: Shared by the middlewares of a process; one is made if none is given.
-        clock: Says when exchanges begin, and spaces log lines.
-
-    Raises:
-        InvalidInputError: A value breaks a rule.
-    """
-
-    def __init__(  # noqa: PLR0913 - choices, each with a default.
-        self,
-        app: ASGIApp,
-        *,
-        ingestion: Ingestion,
-        customer: Customer | None = None,
-        metadata: Metadata | None = None,
-        layer: str = "payload",
-        direction: str = "egress",
-        layers_told: Sequence[str] = (),
-        on_measured: Callable[[Measured], None] | None = None,
-        connections: Connections | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._app = app
-        self._metering = Metering(
-            ingestion,
-            customer=customer,
-            metadata=metadata,
-            layer=layer,
-            direction=direction,
-            layers_told=layers_told,
-            on_measured=on_measured,
-            connections=connections,
-            clock=clock,
-        )
-        self.attribution = self._metering.attribution
-        self._sends = self._metering.direction == "egress"
-
-    @property
-    def unattributed_bytes(self) -> int:
-        """Return the bytes that were counted and are billed to nobody."""
-        return self.attribution.unattributed_bytes
-
-    @property
-    def failures(self) -> int:
-        """Return how often a customer could not be found out or billed."""
-        return self.attribution.failures
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, counting what it sends, or what it receives."""
-        if scope["type"] not in _EXCHANGES or BILLING_KEY in scope:
-            await self._app(scope, receive, send)
-            return
-        response = Response(self._metering, scope, receive, send)
-        scope[BILLING_KEY] = response
-        try:
-            if self._sends:
-                await self._app(scope, response.receive, response.send)
-            else:
-                await self._app(scope, response.receive_counted, send)
-            await response.find_payer_of_head()
-        finally:
-            response.end()
-
-
 class Response(Exchange):
     """One response or WebSocket on its way out, or one request on its way in."""
 
     __slots__ = (
         "_counts",
         "_frames",
+        "_has_last",
         "_interim_bytes",
         "_is_plain",
+        "_length",
         "_link",
         "_receive",
         "_scope",
@@ -153,6 +66,9 @@ class Response(Exchange):
         # Whether the server puts something around every chunk; whether a chunk is but its bytes.
         self._frames = False
         self._is_plain = False
+        # What is known of the response's end.
+        self._length: int | None = None
+        self._has_last = False
         # Messages may be compressed on their way.
         self.handed.may_shrink = scope["type"] == "websocket"
         self._link = link = link_of(scope, receive, send)
@@ -174,6 +90,7 @@ class Response(Exchange):
         if message["type"] in _DISCONNECTS:
             # Servers go on taking messages after it, without sending them.
             self._counts = self._is_plain = False
+            self.is_cut = not (self.ended or self._is_whole())
         return message
 
     async def receive_counted(self) -> Message:
@@ -184,7 +101,7 @@ class Response(Exchange):
         if kind == "http.request":
             size = len(message.get("body", b""))
         elif kind == "websocket.receive":
-            size = _message_size(message)
+            size = message_size(message)
         if size:
             if self.add is None:
                 await self._find_payer(size)
@@ -233,7 +150,7 @@ class Response(Exchange):
                 self._frame(size, is_last=not message.get("more_body", False))
             return size
         if kind == "websocket.send":
-            size = _message_size(message)
+            size = message_size(message)
             self.handed.framing += websocket_bytes(size)
             return size
         if kind == "http.response.start":
@@ -256,6 +173,7 @@ class Response(Exchange):
         self._interim_bytes = 0
         status, headers = message["status"], message.get("headers", ())
         self.status = status
+        self._length = declared_bytes(headers)
         self._is_plain = self._counts = self._counts and status not in STATUSES_WITHOUT_BODY
         head = head_of(self._link, self._scope, status, headers)
         if head is None:
@@ -265,7 +183,13 @@ class Response(Exchange):
         self._frames = self.handed.is_framed = self._counts and head.is_chunked
         self._is_plain = self._counts and not self._frames
 
+    def _is_whole(self) -> bool:
+        if self._length is None:
+            return self._has_last
+        return self.payload_handed() >= self._length
+
     def _frame(self, size: int, *, is_last: bool) -> None:
+        self._has_last = is_last
         self.handed.framing += chunk_bytes(size) + (LAST_CHUNK_BYTES if is_last else 0)
 
     async def _find_payer_and_send(self, message: Message, size: int) -> None:
@@ -289,11 +213,3 @@ class Response(Exchange):
         payer = self._payer or payer
         if payer is not None and self.is_owed:
             self.bill(payer)
-
-
-def _message_size(message: Message) -> int:
-    data = message.get("bytes")
-    if data is not None:
-        return size_of(data)
-    text: str = message.get("text") or ""
-    return len(text) if text.isascii() else len(text.encode())

@@ -22,6 +22,7 @@ from streamgauge.streams.paid import PaidStream
 from streamgauge.streams.readings import (
     Handed,
     Readings,
+    at_least,
     read_computed,
     read_received,
     read_sent,
@@ -35,6 +36,7 @@ class Exchange(PaidStream):
 
     Attributes:
         handed: What was handed over, but for the payload.
+        is_cut: Whether the client left, or the application stopped, before all was handed over.
         ended: Whether the application has nothing more to say.
         status: What was answered, once it is.
     """
@@ -49,6 +51,7 @@ class Exchange(PaidStream):
         "_traffic",
         "ended",
         "handed",
+        "is_cut",
         "status",
     )
 
@@ -63,6 +66,7 @@ class Exchange(PaidStream):
         self._info: TcpInfo | None = None
         self.handed = Handed()
         self.ended = False
+        self.is_cut = False
         self.status: int | None = None
 
     def attach(self, socket: Readable | None, *, is_tls: bool, early_bytes: int = 0) -> bool:
@@ -128,9 +132,16 @@ class Exchange(PaidStream):
         """End with the last observation (see ``kernel.connections.Exchange``)."""
         if self.concluded is not None:
             return None
-        self.concluded = readings = self._readings(
-            final=True, certain=certain, sent=sent, leaving=leaving
+        # A connection that is gone without a word: nobody left, so what was handed over arrived.
+        unheard = self.ended and not (self.is_cut or certain or sent or leaving)
+        readings = self._readings(
+            final=True, certain=certain, sent=sent or unheard, leaving=leaving
         )
+        if unheard and self._info is not None and self._metering.direction == "egress":
+            readings = at_least(
+                readings, read_computed(self.handed, self.payload_handed(), final=True)
+            )
+        self.concluded = readings
         self._connection = None
         if not self._spans and self._promised_bytes:
             self._promised_bytes = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from streamgauge.core.errors import InvalidInputError
 from streamgauge.sdk.session import StreamSession
@@ -200,6 +200,15 @@ def size_of(chunk: object) -> int:
     except TypeError:
         rule = "be bytes-like; encode text before it is streamed"
         raise InvalidInputError("chunk", chunk, rule) from None
+
+
+def message_size(message: Mapping[str, Any]) -> int:
+    """Return the bytes of a WebSocket message of ASGI: its ``bytes``, or its ``text`` in UTF-8."""
+    data = message.get("bytes")
+    if data is not None:
+        return size_of(data)
+    text: str = message.get("text") or ""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _maker(

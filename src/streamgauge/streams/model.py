@@ -38,6 +38,12 @@ def fields_bytes(headers: Headers) -> int:
     return sum(len(name) + len(value) + _FIELD_MARKS for name, value in headers)
 
 
+def declared_bytes(headers: Headers) -> int | None:
+    """Return what ``Content-Length`` says, if it is there and a number."""
+    values = [value for name, value in headers if name.lower() == b"content-length"]
+    return int(values[-1]) if values and values[-1].isdigit() else None
+
+
 def head_bytes(
     status: int, fields: int, *, has_phrase: bool, adds_chunked: bool, adds_close: bool
 ) -> int:

@@ -140,6 +140,22 @@ def read_sent(
     )
 
 
+def at_least(readings: Readings, floor: Readings) -> Readings:
+    """Return ``readings`` of a last look that may have come too early, raised to ``floor``."""
+
+    def raised(layer: str) -> Reading:
+        return max(readings.of(layer), floor.of(layer), key=lambda reading: reading.bytes)
+
+    return Readings(
+        payload=raised("payload"),
+        http=raised("http"),
+        tls=raised("tls"),
+        wire=raised("wire"),
+        wire_once=raised("wire_once"),
+        is_complete=readings.is_complete,
+    )
+
+
 def read_received(
     handed: Handed, payload: int, traffic: Traffic, *, final: bool, certain: bool
 ) -> Readings:

@@ -117,6 +117,7 @@ class Response(Exchange):
         self._sends = metering.direction == "egress"
         self._counts = self._sends and environ.get("REQUEST_METHOD") != "HEAD"
         self._frames = False
+        self.is_cut = True
         # What may still follow by the response's own Content-Length.
         self._left: int | None = None
         link = link_of(environ, start_response)
@@ -163,7 +164,7 @@ class Response(Exchange):
         ):
             if self._counts:
                 self._frame(size)
-                self._frame_last()
+                self.last()
                 self.promise(size)
                 if self.add is None:
                     self._find_payer()
@@ -172,6 +173,7 @@ class Response(Exchange):
 
     def end(self) -> None:
         """Note that the application has nothing more to say."""
+        self.is_cut = self.is_cut and self._left != 0
         if not self.ended and self.add is None and self._metering.asks_for_heads:
             self._find_payer()
         super().end()
@@ -206,6 +208,7 @@ class Response(Exchange):
 
     def last(self) -> None:
         """Note that the application has sent everything."""
+        self.is_cut = False
         self._frame_last()
 
     def _find_payer(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from streamgauge import Ingestion
 from streamgauge.core.payers import Payer
 from streamgauge.streams.exchange import Exchange
+from streamgauge.streams.layers import Measured
 from streamgauge.streams.metering import Metering
 from streamgauge.streams.requests import AsgiRequestView
 from streamgauge.testing import MemorySink
@@ -41,6 +42,15 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def ingestion_into(spool: Path, sink: MemorySink) -> Ingestion:
     return Ingestion(environment="test_mode", event_name="stream", sink=sink, spool_dir=spool)
+
+
+def send(server: socket.socket, client: socket.socket, size: int) -> int:
+    """Send and receive ``size`` bytes."""
+    server.sendall(b"x" * size)
+    left = size
+    while left:
+        left -= len(client.recv(left))
+    return size
 
 
 def fill(server: socket.socket) -> int:
@@ -134,3 +144,34 @@ assert ingestion.close()
         # The parent has the connection's packets, those of the child's part among them.
         assert 12_300 < parent < 12_300 + 1_500
         assert child == 0
+
+
+@pytest.mark.parametrize(("is_cut", "billed"), [(False, 3_000), (True, 1_000)])
+def test_a_connection_that_is_gone_without_a_word_bills_all_unless_the_client_left(
+    tmp_path: Path, connected: tuple[socket.socket, socket.socket], *, is_cut: bool, billed: int
+) -> None:
+    client, server = connected
+    sink = MemorySink()
+    ingestion = ingestion_into(tmp_path, sink)
+    measured: list[Measured] = []
+    metering = Metering(ingestion, on_measured=measured.append)
+    stream = Served(metering)
+    stream.handed.is_modelled = True
+    assert stream.attach(server, is_tls=False)
+    # No announcement is heard, as where netlink is forbidden.
+    metering.connections.close()
+    stream.hold(send(server, client, 1_000))
+    stream.bill(PAYER)
+    stream.refresh()
+    assert stream.add is not None
+    stream.add(send(server, client, 2_000))
+    stream.is_cut = is_cut
+    stream.end()
+    server.close()
+    client.close()
+    metering.connections._look(lost=True)
+    (one,) = measured
+    assert one.payload.bytes == billed
+    assert one.wire.bytes > billed
+    assert ingestion.close()
+    assert sink.total_bytes() == billed
