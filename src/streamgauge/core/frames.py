@@ -22,7 +22,7 @@ _LENGTH: Final = struct.Struct("<I")
 HEAD_BYTES: Final = _HEAD.size
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A whole record found at ``offset``."""
 
     offset: int

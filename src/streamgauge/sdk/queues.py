@@ -37,7 +37,7 @@ class Queue(Protocol):
         ...
 
 
-class Parcel(msgspec.Struct, frozen=True):
+class Parcel(msgspec.Struct, frozen=True, gc=False):
     """A waiting event and where it waits."""
 
     queue: Queue

@@ -18,7 +18,7 @@ import msgspec
 from streamgauge.core.errors import StreamgaugeError
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event on its way out.
 
     Attributes:
@@ -43,7 +43,7 @@ class Late(StrEnum):
     HELD = "held"
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a sink says of one event.
 
     Attributes:
@@ -55,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     late: Late | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event that a sink will never take, and why."""
 
     event_id: str
