@@ -23,6 +23,7 @@ TEST_NAME_WORDS_MIN = 3
 
 # A module name, and the only places that may import it: one door to each dependency.
 DOORS = {
+    "aiohttp": ("streams/aiohttp_web.py",),
     "chdb": ("server/store/",),
     "click": ("cli/", "demo/"),
     "clickhouse_connect": ("server/store/",),

@@ -36,6 +36,54 @@ def wsgi(spool: Path, **options: Any) -> Any:
     return WsgiMiddleware(_naive_wsgi, **_choices(spool, options))
 
 
+def aiohttp_web(spool: Path, **options: Any) -> Any:
+    """Return the metered aiohttp application."""
+    from aiohttp import web
+
+    from streamgauge.aiohttp import StreamBytesMiddleware
+
+    async def file(request: Any) -> Any:
+        tell("naive", [request.headers.get("x-customer", ""), 0])
+        return web.FileResponse(request.query["path"])
+
+    async def chat(request: Any, query: dict[str, str]) -> Any:
+        socket = web.WebSocketResponse(compress="deflate" in query)
+        await socket.prepare(request)
+        for part in _parts(query):
+            await socket.send_bytes(part)
+            await socket.receive()
+        await socket.receive()
+        return socket
+
+    async def whole(request: Any) -> Any:
+        answer = web.Response(body=BLOCK[: int(request.query["size"])])
+        if "compress" in request.query:
+            answer.enable_compression()
+        return answer
+
+    async def stream(request: Any) -> Any:
+        query = dict(request.query)
+        if request.headers.get("upgrade"):
+            return await chat(request, query)
+        status, headers = _head(query)
+        response = web.StreamResponse(status=status, headers=dict(headers))
+        if "compress" in query:
+            response.enable_compression()
+        await response.prepare(request)
+        counted = 0
+        try:
+            for part in _parts(query):
+                counted += len(part)
+                await response.write(part)
+        finally:
+            tell("naive", [request.headers.get("x-customer", ""), counted])
+        return response
+
+    app = web.Application(middlewares=[StreamBytesMiddleware(**_choices(spool, options))])
+    app.add_routes([web.get("/file", file), web.get("/whole", whole), web.get("/{_:.*}", stream)])
+    return app
+
+
 def _choices(spool: Path, options: dict[str, Any]) -> dict[str, Any]:
     return {
         "ingestion": ingestion(spool),
@@ -229,7 +277,7 @@ def _made(name: str) -> Callable[[], Any]:
     made: list[Any] = []
 
     def make() -> Any:
-        from tests.servers import frameworks  # noqa: PLC0415 - imported where it is served
+        from tests.servers import frameworks
 
         if not made:
             made.append(getattr(frameworks, name)())

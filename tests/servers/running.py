@@ -55,6 +55,7 @@ _PORTS: Final = {
     "gunicorn-uvicorn": ("gunicorn uvicorn worker",),
     "gunicorn-asgi": ("gunicorn asgi worker",),
     "gunicorn-gevent": ("gunicorn gevent",),
+    "aiohttp": ("aiohttp.web", "aiohttp.web TLS"),
     "granian": ("granian ASGI",),
     "granian-wsgi": ("granian WSGI",),
     "daphne": ("daphne",),

@@ -137,6 +137,28 @@ def wsgiref(spool: Path, certificate: Path, ports: list[int]) -> None:
         server.serve_forever()
 
 
+def aiohttp_web(spool: Path, certificate: Path, ports: list[int]) -> None:
+    """Serve on a plain port and one with TLS."""
+    import ssl
+
+    from aiohttp import web
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async def main() -> None:
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        runner = web.AppRunner(applications.aiohttp_web(spool), shutdown_timeout=1)
+        await runner.setup()
+        for port, tls in zip(ports, [None, context], strict=True):
+            await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+        await stopped.wait()
+        await runner.cleanup()
+
+    asyncio.run(main())
+
+
 KINDS: Final[dict[str, tuple[Callable[..., None], tuple[str, ...]]]] = {
     "uvicorn-asyncio": (uvicorn, ("asyncio",)),
     "uvicorn-uvloop": (uvicorn, ("uvloop",)),
@@ -148,6 +170,7 @@ KINDS: Final[dict[str, tuple[Callable[..., None], tuple[str, ...]]]] = {
     "gunicorn-uvicorn": (gunicorn, ("worker_class=uvicorn.workers.UvicornWorker",)),
     "gunicorn-asgi": (gunicorn, ("worker_class=asgi",)),
     "gunicorn-gevent": (gunicorn, ("worker_class=gevent",)),
+    "aiohttp": (aiohttp_web, ()),
     "granian": (granian, ("asgi",)),
     "granian-wsgi": (granian, ("wsgi",)),
     "daphne": (daphne, ()),
