@@ -63,12 +63,13 @@ def test_a_head_without_a_body_has_a_payer_too(
 
 @pytest.mark.parametrize("case", cases((0,), CHATTING), ids=str)
 def test_a_websocket_is_measured_to_the_byte(
-    case: Case, bed: Bed, server: Server, tmp_path: Path, request: pytest.FixtureRequest
+    case: Case, bed: Bed, server: Server, tmp_path: Path
 ) -> None:
-    if case.is_tls:
-        reason = "what a server writes to open a WebSocket is not modelled"
-        request.applymarker(pytest.mark.xfail(reason=reason))
-    assert run(bed, server, case, tmp_path / "server.pcap").faults() == []
+    outcome = run(bed, server, case, tmp_path / "server.pcap")
+
+    assert outcome.faults() == []
+    (one,) = outcome.measured
+    assert one.layers["http"].how == ("computed" if case.is_tls else "measured")
 
 
 def test_every_customer_is_billed_what_was_on_the_wire_for_it(

@@ -18,7 +18,6 @@ from streamgauge.streams.model import (
     STATUSES_WITHOUT_BODY,
     chunk_bytes,
     declared_bytes,
-    websocket_bytes,
 )
 from streamgauge.streams.requests import AsgiRequestView, Scope
 from streamgauge.streams.servers import head_of, link_of
@@ -27,14 +26,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_STARTS: Final = frozenset(
-    {
-        "http.response.start",
-        "websocket.accept",
-        "websocket.close",
-        "websocket.http.response.start",
-    }
-)
+_STARTS: Final = (".start", ".accept", ".close")
+_SWITCHING: Final = 101
 _DISCONNECTS: Final = frozenset({"http.disconnect", "websocket.disconnect"})
 # A server that sends a file itself does not say how much of it arrived. Without the kernel's word
 # a customer who hangs up would be billed for all of it, so frameworks send chunks instead.
@@ -80,6 +73,13 @@ class Response(Exchange):
     def request(self) -> AsgiRequestView:
         """Return the request, for who must find out who pays."""
         return AsgiRequestView(self._scope)
+
+    def end(self) -> None:
+        """Note that the application has nothing more to say."""
+        around = self._link.around_messages
+        if not self.ended and self.status == _SWITCHING and around is not None:
+            self.handed.add_around(around())
+        super().end()
 
     async def receive(self) -> Message:
         """Receive for the application; note when the client is gone."""
@@ -138,7 +138,7 @@ class Response(Exchange):
                 self.add(size)
         elif message["type"] == "http.response.start":
             self._start(message)
-        if self._lacks_payer_of_head and message["type"] in _STARTS:
+        if self._lacks_payer_of_head and message["type"].endswith(_STARTS):
             return self._find_payer_and_send(message, 0)
         return self._send(message)
 
@@ -151,8 +151,10 @@ class Response(Exchange):
             return size
         if kind == "websocket.send":
             size = message_size(message)
-            self.handed.framing += websocket_bytes(size)
+            self.handed.add_message(size)
             return size
+        if kind == "websocket.accept":
+            self.status = _SWITCHING
         if kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.pathsend":

@@ -9,6 +9,7 @@ import msgspec
 
 from streamgauge.streams.kernel.tcp_info import Readable
 from streamgauge.streams.model import Headers
+from streamgauge.streams.websockets import Around
 
 HeadModel = Callable[[int, Headers, bool, bool], int]
 """Bytes of a head: of a status, fields, whether the chunked coding and the end are added."""
@@ -37,6 +38,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
         addresses: What else the connection can be found by.
         head_bytes: Says how many bytes a head has; None: it is not known.
         started_head: Says what the head has, once the application has started; None: as above.
+        around_messages: Says what it wrote on a WebSocket that was no message; None: as above.
         always_chunks: Whether it frames bodies also for clients of HTTP/1.0.
         early_bytes: What it has written of the response before the application runs.
         interim_bytes: What it writes when the application asks for the request's body.
@@ -47,6 +49,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     addresses: Addresses | None = None
     head_bytes: HeadModel | None = None
     started_head: Callable[[], Head | None] | None = None
+    around_messages: Callable[[], Around | None] | None = None
     always_chunks: bool = False
     early_bytes: int = 0
     interim_bytes: int = 0

@@ -17,6 +17,11 @@ RECORD_BYTES_MAX: Final = 16_384
 RECORD_OVERHEAD_BYTES: Final = 22
 # A record of TLS 1.2 with ChaCha20-Poly1305, the smallest there is.
 RECORD_OVERHEAD_BYTES_MIN: Final = 21
+# TLS 1.3; 1.2 with AES-GCM, and with ChaCha20-Poly1305.
+RECORD_OVERHEADS_BYTES: Final = (RECORD_OVERHEAD_BYTES, 29, RECORD_OVERHEAD_BYTES_MIN)
+ALERT_BYTES: Final = 2
+# A frame of RFC 6455 with four bytes, by which servers tell whether a client is still there.
+PING_BYTES: Final = 6
 # A server's part of a TLS 1.3 handshake with one elliptic-curve certificate, and two tickets.
 HANDSHAKE_BYTES: Final = 1_850
 # Of full segments on a path of 1,500 bytes with timestamps.

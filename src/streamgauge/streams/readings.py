@@ -12,11 +12,18 @@ import msgspec
 from streamgauge.streams.kernel.tcp_info import IPV4_BYTES, Traffic, header_bytes
 from streamgauge.streams.layers import How, Reading
 from streamgauge.streams.model import (
+    ALERT_BYTES,
     HANDSHAKE_BYTES,
+    PING_BYTES,
+    RECORD_BYTES_MAX,
+    RECORD_OVERHEAD_BYTES,
     RECORD_OVERHEAD_BYTES_MIN,
+    RECORD_OVERHEADS_BYTES,
     record_overhead_bytes,
+    websocket_bytes,
     wire_bytes,
 )
+from streamgauge.streams.websockets import Around
 
 
 class Handed:
@@ -29,7 +36,7 @@ class Handed:
         is_framed: Whether framing stands between parts of the payload.
         is_tls: Whether the server encrypts.
         may_shrink: Whether payload may take fewer bytes than it has, by compression.
-        records: What TLS adds to what was handed over, if that is counted.
+        records: Records that TLS makes of what was handed over, if these are counted.
     """
 
     __slots__ = ("framing", "head", "is_framed", "is_modelled", "is_tls", "may_shrink", "records")
@@ -42,6 +49,19 @@ class Handed:
         self.is_tls = False
         self.may_shrink = False
         self.records = 0
+
+    def add_message(self, size: int) -> None:
+        """Note a message of a WebSocket, which is written by itself."""
+        framing = websocket_bytes(size)
+        self.framing += framing
+        self.records += -(-(size + framing) // RECORD_BYTES_MAX)
+
+    def add_around(self, around: Around | None) -> None:
+        """Note what the server wrote beside messages, if that is known."""
+        if around is not None:
+            self.head = around.size
+            self.records += around.writes
+            self.is_modelled = True
 
     def http_bytes(self, payload: int) -> int:
         """Return the bytes of HTTP of so much payload."""
@@ -126,6 +146,8 @@ def read_sent(
         how_payload = How.COMPUTED
     if not handed.is_tls:
         http = Reading(traffic.arrived, below, final)
+    elif handed.records:
+        http = _of_messages(handed, payload, arrived, is_complete=is_complete, final=final)
     elif is_complete and handed.is_modelled:
         http = Reading(handed.http_bytes(payload), How.COMPUTED, final)
     else:
@@ -201,7 +223,8 @@ def read_computed(handed: Handed, payload: int, *, final: bool) -> Readings:
     """Return what follows from what was handed over, where the kernel cannot be asked."""
     http = handed.http_bytes(payload)
     how = How.COMPUTED if handed.is_modelled else How.ESTIMATED
-    tls = http + (handed.records or record_overhead_bytes(http)) + HANDSHAKE_BYTES
+    records = RECORD_OVERHEAD_BYTES * handed.records or record_overhead_bytes(http)
+    tls = http + records + HANDSHAKE_BYTES
     stream = tls if handed.is_tls else http
     wire = Reading(wire_bytes(stream, header_bytes(IPV4_BYTES, 1)), How.ESTIMATED, final)
     return Readings(
@@ -212,6 +235,24 @@ def read_computed(handed: Handed, payload: int, *, final: bool) -> Readings:
         wire_once=wire,
         is_complete=True,
     )
+
+
+def _of_messages(
+    handed: Handed, payload: int, arrived: int, *, is_complete: bool, final: bool
+) -> Reading:
+    """Return the bytes of a WebSocket without the records that stand around each message."""
+    if not (is_complete and handed.is_modelled):
+        # Head and last frame are records, too.
+        spare = RECORD_OVERHEAD_BYTES * (handed.records + 2)
+        return Reading(max(arrived - spare, 0), How.ESTIMATED, final)
+    http = handed.http_bytes(payload)
+    for each in RECORD_OVERHEADS_BYTES:
+        # The kernel has what it should, perhaps with a goodbye.
+        if arrived - http - each * handed.records in {0, each + ALERT_BYTES}:
+            return Reading(http, How.COMPUTED, final)
+    more = max(arrived - http - RECORD_OVERHEAD_BYTES * handed.records, 0)
+    pings = more * PING_BYTES // (PING_BYTES + RECORD_OVERHEAD_BYTES)
+    return Reading(http + pings, How.ESTIMATED, final)
 
 
 def _within_records(stream_bytes: int) -> int:

@@ -20,6 +20,7 @@ from streamgauge.streams.model import (
     head_bytes,
 )
 from streamgauge.streams.requests import Scope
+from streamgauge.streams.websockets import around_messages
 
 _DEPTH_MAX: Final = 8
 # In later versions of HTTP several exchanges share a connection at a time.
@@ -146,6 +147,7 @@ def _uvicorn(end: Any, scope: Scope) -> Link | None:  # noqa: ANN401 - a server'
     return _transport_link(
         transport,
         _head_model(fields_bytes(defaults), has_phrase=True),
+        around_messages=functools.partial(around_messages, end),
         always_chunks="httptools" in type(end).__module__,
         interim_bytes=CONTINUE_BYTES if _expects(scope) else 0,
     )
