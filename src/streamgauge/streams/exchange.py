@@ -112,10 +112,9 @@ class Exchange(PaidStream):
         # What was sent before and is still on its way belongs to what came before.
         self._offset = info.sent - info.retrans
 
-    def overlaps(self, info: TcpInfo) -> bool:
-        """Return whether bytes of it are still on their way."""
-        arrived = info.arrived - self._offset
-        return arrived < self.handed.stream_bytes(self.payload_handed())
+    def missing(self, info: TcpInfo) -> int:
+        """Return how many bytes of it are still on their way."""
+        return self._offset + self.handed.stream_bytes(self.payload_handed()) - info.arrived
 
     def observe(self, traffic: Traffic, info: TcpInfo) -> None:
         """Take what the kernel says now."""

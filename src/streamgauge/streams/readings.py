@@ -139,8 +139,9 @@ def read_sent(
         final: Whether nothing more will come.
         certain: Whether ``traffic`` is the kernel's last word, or up to date.
     """
-    below = How.MEASURED if certain and not traffic.presumed else How.ESTIMATED
-    on_wire = How.MEASURED if certain and not traffic.dropped else How.ESTIMATED
+    is_whole = certain and not traffic.is_split
+    below = How.MEASURED if is_whole and not traffic.presumed else How.ESTIMATED
+    on_wire = How.MEASURED if is_whole and not traffic.dropped else How.ESTIMATED
     how_payload = How.MEASURED if is_complete else How.ESTIMATED
     if not is_complete and handed.is_modelled and not handed.is_framed and not handed.is_tls:
         how_payload = How.COMPUTED

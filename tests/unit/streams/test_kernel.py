@@ -75,8 +75,8 @@ class Stream:
     def began(self, connection: Connection, info: TcpInfo) -> None:
         self.connection = connection
 
-    def overlaps(self, info: TcpInfo) -> bool:
-        return False
+    def missing(self, info: TcpInfo) -> int:
+        return 0
 
     def observe(self, traffic: Traffic, info: TcpInfo) -> None:
         self.traffic.append(traffic)
@@ -383,3 +383,21 @@ def test_what_was_under_way_at_a_reset_went_on_arriving(
     assert (info.presumed, info.arrived) == (presumed, 1_000_000 + presumed)
     assert between(NOTHING, info, 20).presumed == presumed
     assert info.sent == 1_200_000
+
+
+def test_a_moment_ahead_divides_what_is_carried_and_loses_none() -> None:
+    now = NOTHING._replace(
+        options=1, mss=1_000, acked=40_000, sent=70_000, retrans=10_000, segs_out=80, notsent=90_000
+    )
+    later = now._replace(acked=150_000, sent=165_000, retrans=15_000, segs_out=175, notsent=0)
+    whole = between(NOTHING, later, 20)
+    for missing in (5_000, 20_000, 75_500):
+        ahead = now.ahead(missing)
+        first, second = between(NOTHING, ahead, 20), between(ahead, later, 20)
+        assert first.arrived == 40_000 + missing
+        assert first.is_split
+        assert second.is_split
+        for one, other, both in zip(first[:5], second[:5], whole[:5], strict=True):
+            assert one + other == both
+    # What arrived by now belongs to the first, whatever the second was given.
+    assert between(now.ahead(75_500), now, 20)[:5] == (0, 0, 0, 0, 0)

@@ -35,8 +35,8 @@ class Exchange(Protocol):
         """Note where in the connection's stream it starts."""
         ...
 
-    def overlaps(self, info: TcpInfo) -> bool:
-        """Return whether bytes of it are still on their way, so that the next one shares them."""
+    def missing(self, info: TcpInfo) -> int:
+        """Return how many bytes of it are still on their way, before those of the next one."""
         ...
 
     def observe(self, traffic: Traffic, info: TcpInfo) -> None:

@@ -99,9 +99,11 @@ class Connections:
                 connection = Connection(name, socket, identity, NOTHING if from_start else info)
                 self._by_name[name] = connection
             elif connection.current is not None:
-                overlaps = connection.current.overlaps(info)
+                if (missing := connection.current.missing(info)) > 0:
+                    # The client asked before it had the answer to what it had asked before.
+                    info = info.ahead(missing)
                 connection.observe(info)
-                tell = connection.current.conclude(certain=not overlaps, sent=True)
+                tell = connection.current.conclude(certain=missing <= 0, sent=True)
             connection.serve(exchange, info, is_first=is_first)
         if tell is not None:
             tell()

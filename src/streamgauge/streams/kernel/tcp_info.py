@@ -62,6 +62,7 @@ class TcpInfo(NamedTuple):
         retrans: Bytes sent again.
         dropped: Bytes that a queue of this host refused, by which ``sent`` was too high.
         presumed: Bytes of ``acked`` that the peer had no time to acknowledge.
+        is_ahead: Whether this moment has yet to come (see ``ahead``).
     """
 
     state: int
@@ -77,6 +78,7 @@ class TcpInfo(NamedTuple):
     retrans: int
     dropped: int = 0
     presumed: int = 0
+    is_ahead: bool = False
 
     @property
     def arrived(self) -> int:
@@ -95,6 +97,18 @@ class TcpInfo(NamedTuple):
             sent=sent,
             acked=min(self.acked, sent - self.retrans),
             segs_out=(self.segs_out - 1) % _SEGMENTS,
+        )
+
+    def ahead(self, size: int) -> TcpInfo:
+        """Return the moment when ``size`` more bytes will have arrived, all sent just once."""
+        end = self.arrived + size
+        unsent = end - (self.sent - self.retrans)
+        return self._replace(
+            acked=end,
+            sent=end + self.retrans,
+            segs_out=(self.segs_out + -(-unsent // max(self.mss, 1))) % _SEGMENTS,
+            notsent=max(self.notsent - unsent, 0),
+            is_ahead=True,
         )
 
 
@@ -130,6 +144,7 @@ class Traffic(NamedTuple):
         retransmitted: Bytes of our stream that were sent again, without headers.
         dropped: Bytes that this host itself refused to send; the others leave them out.
         presumed: Bytes of ``arrived`` that nobody acknowledged.
+        is_split: Whether either moment was reckoned ahead.
     """
 
     arrived: int
@@ -139,6 +154,7 @@ class Traffic(NamedTuple):
     retransmitted: int
     dropped: int = 0
     presumed: int = 0
+    is_split: bool = False
 
 
 def parse(data: bytes, *, queued: int | None = None) -> TcpInfo | None:
@@ -249,14 +265,16 @@ def between(before: TcpInfo, after: TcpInfo, ip_bytes: int, *, is_ours: bool = F
     syn = syn_ack_bytes(ip_bytes, after.options) if before is NOTHING else 0
     longer = syn - header if syn else 0
     first = longer if is_ours else syn
-    segs_out = (after.segs_out - before.segs_out) % _SEGMENTS
+    # Of two moments, one that was reckoned ahead may be the later one.
+    segs_out = (after.segs_out - before.segs_out + _SEGMENTS // 2) % _SEGMENTS - _SEGMENTS // 2
     segs_in = (after.segs_in - before.segs_in) % _SEGMENTS
     return Traffic(
-        arrived=after.arrived - before.arrived,
+        arrived=max(after.arrived - before.arrived, 0),
         received=after.received - before.received,
-        wire_out=after.sent - before.sent + segs_out * header + first,
+        wire_out=max(after.sent - before.sent + segs_out * header, 0) + first,
         wire_in=after.received - before.received + segs_in * header + longer,
         retransmitted=after.retrans - before.retrans,
         dropped=after.dropped - before.dropped,
         presumed=after.presumed - before.presumed,
+        is_split=before.is_ahead or after.is_ahead,
     )
