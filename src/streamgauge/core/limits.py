@@ -195,6 +195,12 @@ POOL_THREADS_MAX: Final = 8
 CONNECTIONS_MAX: Final = 10_000
 # From its first byte to its last; a full body of 16 MiB takes that long at 1 Mbit/s.
 REQUEST_ARRIVAL_S: Final = 135.0
+# From the first byte that waits for the client to none; a page of 33 MB takes that at 2 Mbit/s.
+ANSWER_TAKEN_S: Final = 135.0
+# Request line and headers; the longest path and query of ours have some 10 KiB.
+HEAD_BYTES_MAX: Final = 64 * 1024
+# Bodies of events that are arriving, in memory, of all clients: 16 of the longest.
+BODIES_BYTES_MAX: Final = 256 * 1024 * 1024
 # How long a stop waits for answers, for the disk and for the running insert.
 STOP_S: Final = 20.0
 
