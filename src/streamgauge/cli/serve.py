@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamgauge.cli.client import Client
-from streamgauge.cli.connection import ADDRESS_NAME, SOCKET_NAME, is_loopback
+from streamgauge.cli.connection import ADDRESS_NAME, SOCKET_NAME
 from streamgauge.cli.data_dir import data_dir_option
 from streamgauge.cli.extras import extra
 from streamgauge.cli.output import hint
@@ -32,25 +32,53 @@ if TYPE_CHECKING:
 @click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 8000]")
 @click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Speak TLS with this certificate chain, in PEM.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its private key, unless the same file holds both.",
+)
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy, or a network of proxies, that ends TLS in front of the server; may be repeated.",
+)
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Scripts of this origin may call the API with a key they have; may be repeated.",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Options in TOML; variables of the environment win over it, flags over both.",
 )
-def serve(data_dir: Path | None, host: str | None, port: int | None, config: Path | None) -> None:
+def serve(data_dir: Path | None, config: Path | None, **listen: object) -> None:
     """Run a server until Ctrl-C or SIGTERM.
 
     Prints its address, alone, on stdout. A terminal also gets a link that signs a browser in to
     the pages, once, within ten minutes.
 
-    Listens on this machine only unless told otherwise, and speaks plain HTTP: in front of
-    others, put a proxy that speaks TLS.
+    Listens on this machine only unless told otherwise. Towards others it needs TLS: of its own,
+    or of a proxy in front.
     """
     with extra("server"):
         from streamgauge.server.config import load  # noqa: PLC0415 - the extra may be missing
         from streamgauge.server.run import serve as run  # noqa: PLC0415 - as above
 
-    flags = {"data_dir": data_dir, "listen.host": host, "listen.port": port}
+    flags: dict[str, object] = {"data_dir": data_dir}
+    flags |= {f"listen.{name}": value or None for name, value in listen.items() if name != "port"}
+    flags["listen.port"] = listen["port"]
     run(load(file=config, environ=os.environ, flags=flags), _announce)
 
 
@@ -85,8 +113,3 @@ async def _announce(ready: Ready) -> None:
             hint(f"Pages, once, within ten minutes: {ready.local_url}{path}")
         except StreamgaugeError as error:
             hint(f"No link to the pages: {error}")
-    if not is_loopback(ready.host):
-        hint(
-            f"Warning: {ready.host} is reached from other machines, and keys travel unencrypted; "
-            "put a proxy that speaks TLS in front."
-        )

@@ -42,7 +42,7 @@ from streamgauge.server.api import (
 )
 from streamgauge.server.api.openapi import document
 from streamgauge.server.api.operation import Operation
-from streamgauge.server.api.routes import not_found, refusing_routes, routes
+from streamgauge.server.api.routes import failed, not_found, refusing_routes, routes
 from streamgauge.server.api.unsupported import refusals
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
@@ -53,6 +53,7 @@ from streamgauge.server.ingest.quarantine import Quarantine
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.pages.routes import routes as page_routes
+from streamgauge.server.rates import Rates
 from streamgauge.server.store import EventStore
 
 T = TypeVar("T")
@@ -87,16 +88,23 @@ class RunningParts:
         store: Events and usage.
         pipeline: The way of events to the store.
         clock: Where time comes from.
+        rates: Counts the requests of keys; without it none are limited.
     """
 
     def __init__(
-        self, catalog: Catalog, store: EventStore, pipeline: Pipeline, clock: Clock
+        self,
+        catalog: Catalog,
+        store: EventStore,
+        pipeline: Pipeline,
+        clock: Clock,
+        rates: Rates | None = None,
     ) -> None:
         self.catalog = catalog
         self.store = store
         self.pipeline = pipeline
         self.billing = Billing(catalog, store, clock=clock)
         self.clock = clock
+        self.rates = rates or Rates(clock=clock)
         self._pool = ThreadPoolExecutor(POOL_THREADS_MAX, thread_name_prefix="streamgauge-pool")
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
@@ -163,7 +171,9 @@ class Opened:
                     f"{catalog.business_id}: the catalog was lost; restore it from a backup"
                 )
             _log.info("opened %s; replayed %d events", path, replayed)
-            self.parts = RunningParts(catalog, store, pipeline, clock)
+            limit = config.rate_limit
+            rates = Rates(per_second=limit.per_second, per_minute=limit.per_minute, clock=clock)
+            self.parts = RunningParts(catalog, store, pipeline, clock, rates)
             stack.callback(self.parts.close)
             self._stack = stack.pop_all()
 
@@ -203,7 +213,7 @@ def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) ->
     async def openapi(_request: Request) -> Response:
         return JSONResponse(described)
 
-    handlers: Mapping[Any, ExceptionHandler] = {404: not_found}
+    handlers: Mapping[Any, ExceptionHandler] = {404: not_found, Exception: failed}
     app = Starlette(
         routes=[
             *more_routes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,8 @@ import msgspec
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.limits import STOP_S
 
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.IGNORECASE)
+_LISTS: Final = frozenset({"listen.trusted_proxies", "listen.cors_origins"})
 ENVIRONMENT_PREFIX: Final = "STREAMGAUGE_"
 
 
@@ -21,10 +25,40 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         host: Address; only this machine by default.
         port: TCP port; 0 takes a free one.
+        tls_cert: Certificate chain in PEM; with it the server speaks TLS.
+        tls_key: Its private key in PEM; not needed where ``tls_cert`` holds both.
+        trusted_proxies: Addresses or networks of proxies that end TLS in front of the server;
+            their ``X-Forwarded-Proto`` and ``X-Forwarded-For`` are believed.
+        cors_origins: Origins whose scripts may call the API with a key of their own.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 8000
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("tls_key needs tls_cert")
+        for network in self.trusted_proxies:
+            ipaddress.ip_network(network)
+        for origin in self.cors_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} must be an origin, such as https://app.example.com")
+
+
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many requests one key may make.
+
+    Attributes:
+        per_second: In a second; 0 is any number.
+        per_minute: In a minute; 0 is any number.
+    """
+
+    per_second: Annotated[int, msgspec.Meta(ge=0)] = 0
+    per_minute: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,12 +80,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         data_dir: Everything the server keeps; one server at a time has it open.
         listen: Where the server listens.
         log: What is logged.
+        rate_limit: How many requests a key may make; any number by default.
         stop_timeout_s: How long a stop waits for answers and for the running insert, in seconds.
     """
 
     data_dir: Path
     listen: Listen = Listen()
     log: Log = Log()
+    rate_limit: RateLimit = RateLimit()
     stop_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = STOP_S
 
 
@@ -83,7 +119,7 @@ def load(
     ):
         for path, value in values.items():
             if value is not None:
-                _put(tree, path, value)
+                _put(tree, path, _listed(path, value))
                 sources[path] = source
     if "data_dir" not in tree:
         raise ConfigurationError("data_dir is not given (--data-dir DIR); it must name a directory")
@@ -94,6 +130,13 @@ def load(
         path = place.rstrip("`")
         origin = f" (from {sources[path]})" if path in sources else ""
         raise ConfigurationError(f"{path or 'configuration'}{origin}: {message}") from None
+
+
+def _listed(path: str, value: object) -> object:
+    """Split a text of several values, as the environment has them."""
+    if path in _LISTS and isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
 
 
 def paths() -> dict[str, str]:

@@ -13,6 +13,7 @@ from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.metering.meter import Meter
+from streamgauge.server.rates import Rates
 from streamgauge.server.store import EventStore
 
 T = TypeVar("T")
@@ -39,6 +40,11 @@ class Parts(Protocol):
     @property
     def billing(self) -> Billing:
         """Return what bills customers; its calls block, so give them to ``run``."""
+        ...
+
+    @property
+    def rates(self) -> Rates:
+        """Return what counts the requests of keys."""
         ...
 
     @property

@@ -8,9 +8,10 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvicorn
@@ -22,6 +23,7 @@ from streamgauge.server.api.auth import OPERATOR_STATE
 from streamgauge.server.app import Opened, RunningParts, create_app
 from streamgauge.server.config import Config
 from streamgauge.server.connections import BoundedHttp
+from streamgauge.server.front import tls_context, warn_of_plain_http, with_cors
 from streamgauge.server.telemetry import configure_logging
 
 _log = logging.getLogger("streamgauge.server")
@@ -40,12 +42,14 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host: Address it listens on.
         port: TCP port it listens on.
+        tls: It speaks TLS there.
         admin_socket: The operator's unix socket.
         parts: The running parts.
     """
 
     host: str
     port: int
+    tls: bool = False
     admin_socket: Path
     parts: RunningParts
 
@@ -53,13 +57,17 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         """Return the base URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{self._scheme}://{host}:{self.port}"
 
     @property
     def local_url(self) -> str:
         """Return the base URL for this machine, which cannot open "every address"."""
         here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host)  # noqa: S104 - names them
-        return self.url if here is None else f"http://{here}:{self.port}"
+        return self.url if here is None else f"{self._scheme}://{here}:{self.port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.tls else "http"
 
 
 AppFactory = Callable[[RunningParts], ASGIApp]
@@ -126,7 +134,8 @@ async def serve_async(
     """Do what ``serve`` does, on the running loop; signals are taken on the main thread only."""
     stopping = asyncio.Event()
     with _signals(stopping), contextlib.ExitStack() as held:
-        # Before the parts, which take their time: an address that is taken is told at once.
+        # Before the parts, which take their time: what cannot be used is told at once.
+        tls = tls_context(config.listen)
         tcp = held.enter_context(_tcp_socket(config))
         opened = await asyncio.to_thread(Opened, config)
         try:
@@ -135,24 +144,26 @@ async def serve_async(
             unix = held.enter_context(_unix_socket(path))
             opened.start()
             host, port = tcp.getsockname()[:2]
-            ready = Ready(host=host, port=port, admin_socket=path, parts=opened.parts)
+            ready = Ready(
+                host=host, port=port, tls=tls is not None, admin_socket=path, parts=opened.parts
+            )
+            warn_of_plain_http(config.listen, host)
+            servers = (_public_server(config, app, tls), _server(config, Operator(app)))
             held.enter_context(_address(path.with_name(ADDRESS), ready.local_url))
             if stop is not None:
                 stop(stopping)
-            await _serve_both(config, app, (tcp, unix), stopping, on_ready, ready)
+            await _serve_both(servers, (tcp, unix), stopping, on_ready, ready)
         finally:
             await opened.close()
 
 
 async def _serve_both(
-    config: Config,
-    app: ASGIApp,
+    servers: tuple[_Server, _Server],
     sockets: tuple[socket.socket, socket.socket],
     stopping: asyncio.Event,
     on_ready: OnReady | None,
     ready: Ready,
 ) -> None:
-    servers = [_server(config, app), _server(config, Operator(app))]
     async with asyncio.TaskGroup() as group:
         for server, bound in zip(servers, sockets, strict=True):
             group.create_task(server.serve(sockets=[bound]))
@@ -167,7 +178,19 @@ async def _serve_both(
             server.should_exit = True
 
 
-def _server(config: Config, app: ASGIApp) -> _Server:
+def _public_server(config: Config, app: ASGIApp, tls: ssl.SSLContext | None) -> _Server:
+    trusted = config.listen.trusted_proxies
+    return _server(
+        config,
+        with_cors(app, config.listen),
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+        proxy_headers=bool(trusted),
+        forwarded_allow_ips=list(trusted),
+    )
+
+
+def _server(config: Config, app: ASGIApp, **more: object) -> _Server:
+    options: dict[str, Any] = {"proxy_headers": False} | more
     return _Server(
         uvicorn.Config(
             app,
@@ -177,10 +200,10 @@ def _server(config: Config, app: ASGIApp) -> _Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, int(config.stop_timeout_s)),
+            **options,
         )
     )
 

@@ -24,17 +24,19 @@ class Server:
         log: What it says on stderr.
     """
 
-    def __init__(self, data_dir: Path, log: Path) -> None:
+    def __init__(self, data_dir: Path, log: Path, *options: str) -> None:
         self.data_dir = data_dir
         self.log = log
         command = [sys.executable, "-c", MAIN, "serve", "--data-dir", str(data_dir), "--port", "0"]
+        command += options
         with log.open("ab") as words:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=words, text=True
             )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://"), log.read_text()
+        assert self.url.startswith("http"), log.read_text()
+        self.local_url = self.url.replace("0.0.0.0", "127.0.0.1")
 
     def stop(self) -> int:
         assert self.process.stdout is not None
@@ -49,6 +51,11 @@ class Server:
 def _usual_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrap tables where the tests expect it, whatever terminal the run was started in."""
     monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture(scope="session")
+def server_type() -> type[Server]:
+    return Server
 
 
 @pytest.fixture(scope="session")

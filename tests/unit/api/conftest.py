@@ -19,6 +19,7 @@ from streamgauge.server.api.routes import not_found, refusing_routes, routes
 from streamgauge.server.catalog import FILE_NAME, Catalog
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.parts import Parts
+from streamgauge.server.rates import Rates
 
 METER = {
     "name": "Bytes",
@@ -57,6 +58,7 @@ class CatalogParts:
     clock: SystemClock = field(default_factory=SystemClock)
     rolled_up: list[Meter] = field(default_factory=list)
     engine_is_down: bool = False
+    rates: Rates = field(default_factory=lambda: Rates(clock=SystemClock()))
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         return function(*args)

@@ -27,6 +27,10 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
         ({"data_dir": "d", "listen.port": 70_000}, {}, r"listen.port \(from the command line\)"),
         ({"data_dir": "d"}, {"STREAMGAUGE_LISTEN_PORT": "x"}, r"listen.port \(from the environ"),
         ({"data_dir": "d"}, {"STREAMGAUGE_LOG_LEVEL": "loud"}, r"log.level \(from the environment"),
+        ({"data_dir": "d", "listen.tls_key": "k"}, {}, "listen.*tls_key needs tls_cert"),
+        ({"data_dir": "d", "listen.trusted_proxies": ["*"]}, {}, r"listen.*'\*' does not appear"),
+        ({"data_dir": "d", "listen.cors_origins": ["a.b"]}, {}, "listen.*'a.b' must be an origin"),
+        ({"data_dir": "d", "rate_limit.per_second": -1}, {}, "rate_limit.per_second"),
         ({"data_dir": "d", "listen.prot": 1}, {}, "listen.*unknown field `prot`"),
     ],
 )
@@ -51,7 +55,24 @@ def test_every_option_has_one_environment_variable() -> None:
         "data_dir": "STREAMGAUGE_DATA_DIR",
         "listen.host": "STREAMGAUGE_LISTEN_HOST",
         "listen.port": "STREAMGAUGE_LISTEN_PORT",
+        "listen.tls_cert": "STREAMGAUGE_LISTEN_TLS_CERT",
+        "listen.tls_key": "STREAMGAUGE_LISTEN_TLS_KEY",
+        "listen.trusted_proxies": "STREAMGAUGE_LISTEN_TRUSTED_PROXIES",
+        "listen.cors_origins": "STREAMGAUGE_LISTEN_CORS_ORIGINS",
         "log.level": "STREAMGAUGE_LOG_LEVEL",
         "log.format": "STREAMGAUGE_LOG_FORMAT",
+        "rate_limit.per_second": "STREAMGAUGE_RATE_LIMIT_PER_SECOND",
+        "rate_limit.per_minute": "STREAMGAUGE_RATE_LIMIT_PER_MINUTE",
         "stop_timeout_s": "STREAMGAUGE_STOP_TIMEOUT_S",
     }
+
+
+def test_lists_are_tables_in_the_file_and_separated_by_commas_in_the_environment(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text('data_dir = "d"\n[listen]\ntrusted_proxies = ["10.0.0.0/8", "::1"]\n')
+    environ = {"STREAMGAUGE_LISTEN_CORS_ORIGINS": "https://a.example, http://b.example:81"}
+    listen = load(file=file, environ=environ).listen
+    assert listen.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert listen.cors_origins == ("https://a.example", "http://b.example:81")

@@ -22,6 +22,7 @@ from streamgauge.core.errors import (
     UnsupportedError,
 )
 from streamgauge.server.catalog.errors import ArchivedError
+from streamgauge.server.rates import TooManyRequestsError
 
 _log = logging.getLogger("streamgauge.server.api")
 
@@ -39,9 +40,17 @@ class InvalidQueryError(InvalidInputError):
 
 
 class MethodNotAllowedError(StreamgaugeError):
-    """The path is known, the method is not."""
+    """The path is known, the method is not.
+
+    Attributes:
+        allow: The methods of this path, as the header has them.
+    """
 
     code = "METHOD_NOT_ALLOWED"
+
+    def __init__(self, method: str, allow: str) -> None:
+        super().__init__(f"{method} is not at this path; {allow} are")
+        self.allow = allow
 
 
 class NoRouteError(StreamgaugeError):
@@ -73,6 +82,7 @@ _STATUS: Final[tuple[tuple[type[StreamgaugeError], int], ...]] = (
     (ArchivedError, 410),
     (ConflictError, 409),
     (TooLargeError, 413),
+    (TooManyRequestsError, 429),
     (UnsupportedError, 501),
     (UnavailableError, 503),
     (LockedError, 503),
@@ -94,7 +104,11 @@ def error_response(error: Exception, request_id: str) -> Response:
     headers = {"x-request-id": request_id}
     if code in _NEVER_RETRY:
         headers["x-should-retry"] = "false"
-    if isinstance(error, UnavailableError):
+    if isinstance(error, MethodNotAllowedError):
+        headers["allow"] = error.allow
+    if isinstance(error, TooManyRequestsError):
+        headers |= error.allowance.headers()
+    if isinstance(error, UnavailableError | TooManyRequestsError):
         headers["retry-after"] = str(error.retry_after_s)
     if code == 401:  # noqa: PLR2004 - HTTP asks a 401 to name its scheme
         headers["www-authenticate"] = "Bearer"

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
@@ -18,16 +17,15 @@ from streamgauge.core.errors import InvalidInputError, StreamgaugeError
 from streamgauge.core.ids import new_id
 from streamgauge.core.limits import (
     BATCH_EVENTS_MAX,
-    BODY_BYTES_MAX,
     EVENTS_PAGE_MAX,
     EVENTS_PAGE_NUMBER_MAX,
     STRICT_AGE_S_MAX,
 )
-from streamgauge.server.api.auth import authenticate, check_scope
+from streamgauge.server.api.arriving import Bodies
+from streamgauge.server.api.auth import authenticate, check_scope, rated
 from streamgauge.server.api.errors import MethodNotAllowedError, error_response
 from streamgauge.server.api.operation import Call, Operation
 from streamgauge.server.api.routes import RawPathRoute
-from streamgauge.server.ingest.body import BodyReader
 from streamgauge.server.ingest.decode import Scope as EventScope
 from streamgauge.server.ingest.errors import (
     BatchRefusedError,
@@ -40,6 +38,7 @@ from streamgauge.server.parts import Parts
 from streamgauge.server.store import StoredEvent
 
 _ENCODE: Final = msgspec.json.Encoder().encode
+_ALLOW: Final = "OPTIONS, POST"
 _JSON: Final = "application/json"
 
 
@@ -126,6 +125,7 @@ class IngestEndpoint:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -135,16 +135,16 @@ class IngestEndpoint:
         except Exception as error:  # noqa: BLE001 - the edge: every failure becomes an answer
             response = self._refusal(error, request_id)
         if response is not None:
-            await response(scope, receive, send)
+            await rated(response, scope)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Response | None:
         if scope["method"] == "OPTIONS":
-            return Response(status_code=204, headers={"allow": "OPTIONS, POST"})
+            return Response(status_code=204, headers={"allow": _ALLOW})
         if scope["method"] != "POST":
-            raise MethodNotAllowedError(f"{scope['method']} is not at this path; POST is")
-        caller = authenticate(scope, self._parts.catalog)
+            raise MethodNotAllowedError(scope["method"], _ALLOW)
+        caller = authenticate(scope, self._parts)
         check_scope(caller, "write")
-        body = await _body(scope, receive)
+        body = await self._bodies.read(scope, receive)
         if body is None:
             return None
         event_scope = EventScope(caller.business_id, caller.mode)
@@ -177,19 +177,6 @@ class IngestEndpoint:
 def ingest_routes(parts: Parts) -> list[BaseRoute]:
     """Return the route of ingest; it stands before ``/events/{event_id}``."""
     return [RawPathRoute("/events/ingest", IngestEndpoint(parts))]
-
-
-async def _body(scope: Scope, receive: Receive) -> bytes | None:
-    """Return the decompressed body, or None if the client left."""
-    headers = Headers(scope=scope)
-    reader = BodyReader(headers.get("content-encoding", ""), bytes_max=BODY_BYTES_MAX)
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        reader.feed(message.get("body", b""))
-        if not message.get("more_body", False):
-            return reader.body()
 
 
 async def _list(call: Call) -> EventList:

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from streamgauge.core.errors import InvalidInputError, StreamgaugeError
 from streamgauge.core.ids import new_id
-from streamgauge.server.api.auth import authenticate, check_scope
+from streamgauge.server.api.auth import authenticate, check_scope, rated
 from streamgauge.server.api.decode import decode_body, decode_query, read_body
 from streamgauge.server.api.errors import MethodNotAllowedError, NoRouteError, error_response
 from streamgauge.server.api.operation import Call, Operation
@@ -64,15 +64,15 @@ class Endpoint:
             return
         except Exception as error:  # noqa: BLE001 - the edge: every failure becomes an answer
             response = error_response(error, request_id)
-        await response(scope, receive, send)
+        await rated(response, scope)(scope, receive, send)
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": self._allow})
         operation = self._by_method.get(request.method)
         if operation is None:
-            raise MethodNotAllowedError(f"{request.method} is not at this path; {self._allow} are")
-        caller = authenticate(request.scope, self._parts.catalog)
+            raise MethodNotAllowedError(request.method, self._allow)
+        caller = authenticate(request.scope, self._parts)
         check_scope(caller, operation.needs)
         call = Call(
             caller=caller,
@@ -101,6 +101,11 @@ def refusing_routes(refusals: Iterable[tuple[str, StreamgaugeError]]) -> list[Ba
 async def not_found(request: Request, _error: Exception) -> Response:
     """Answer a path that nothing is at; a Starlette exception handler for 404."""
     error = NoRouteError(f"nothing is at {request.method} {request.url.path[:200]}")
+    return error_response(error, new_id("req"))
+
+
+async def failed(_request: Request, error: Exception) -> Response:
+    """Answer what no handler foresaw, with nothing of ours in it."""
     return error_response(error, new_id("req"))
 
 

@@ -36,6 +36,11 @@ class BodyReader:
         self._size = 0
         self._parts: list[bytes] = []
 
+    @property
+    def size(self) -> int:
+        """Return how many bytes it holds, decompressed."""
+        return self._size
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the request.
 
