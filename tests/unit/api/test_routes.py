@@ -151,6 +151,18 @@ def test_a_compressed_body_is_refused(api: Any) -> None:
     assert response.status_code == 400
 
 
+@pytest.mark.parametrize("text", ["0.5", "1753000000", "null", "2026", "yesterday"])
+def test_what_is_no_date_is_no_instant_of_a_query(api: Any, text: str) -> None:
+    refused = api.refused("GET", f"/customers?created_at_gte={text}", status=400)
+    assert refused["message"].startswith(f"created_at_gte is '{text}'")
+
+
+def test_a_refused_method_comes_with_those_that_are_there(api: Any) -> None:
+    response = api.send("PUT", "/meters")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
 @pytest.mark.parametrize(
     ("query", "names"),
     [
@@ -161,6 +173,7 @@ def test_a_compressed_body_is_refused(api: Any) -> None:
         ("page_number=99999999999999999999", "page_number"),
         ("archived=maybe", "archived"),
         ("archived=", "archived"),
+        ("page_size=null", "page_size"),
         ("archived=true&archived=false", "archived"),
     ],
 )

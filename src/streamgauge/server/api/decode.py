@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -78,12 +79,29 @@ def decode_query(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct
         else:
             given[name] = text
     try:
-        return msgspec.convert(given, kind, strict=False)
+        asked = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         field, value, rule = _parts(str(error), given)
         raise InvalidQueryError(field, value, f"fit: {rule}") from None
+    _check_read_as_meant(asked, given)
+    return asked
 
 
+def _check_read_as_meant(asked: msgspec.Struct, given: dict[str, Any]) -> None:
+    """Refuse texts that msgspec takes for something that nobody described.
+
+    Raises:
+        InvalidQueryError: A number would be an instant, or the text null would be no parameter.
+    """
+    for name, text in given.items():
+        value = getattr(asked, name, text)
+        if value is None:
+            raise InvalidQueryError(name, text, "be left out, or be a value")
+        if isinstance(value, datetime) and not _DATE.match(text):
+            raise InvalidQueryError(name, text, "be an instant such as 2026-01-31T00:00:00Z")
+
+
+_DATE: Final = re.compile(r"\d{4}-")
 _LISTS: Final = (
     msgspec.inspect.ListType,
     msgspec.inspect.VarTupleType,

@@ -31,6 +31,8 @@ def document(operations: Iterable[Operation], *, version: str) -> Tree:
         [*kinds, ErrorBody], schema_hook=_any_value, ref_template=_REF
     )
     schema_of = dict(zip([*kinds, ErrorBody], schemas, strict=True))
+    for kind in kinds:
+        _say_instants(kind, components[_name(schema_of[kind])])
     paths: dict[str, Tree] = {}
     for operation in table:
         entry = _entry(operation, schema_of, components)
@@ -49,6 +51,18 @@ def document(operations: Iterable[Operation], *, version: str) -> Tree:
     }
 
 
+def _say_instants(kind: type[msgspec.Struct], tree: Tree) -> None:
+    """Say which texts of ``tree``, the schema of ``kind``, are instants; msgspec leaves it out."""
+    for field in msgspec.structs.fields(kind):
+        found = msgspec.inspect.type_info(field.type)
+        kinds = found.types if isinstance(found, msgspec.inspect.UnionType) else (found,)
+        if any(isinstance(each, msgspec.inspect.DateTimeType) for each in kinds):
+            schema = tree["properties"][field.encode_name]
+            for each in schema.get("anyOf", (schema,)):
+                if each.get("type") == "string":
+                    each["format"] = "date-time"
+
+
 def _any_value(_kind: type) -> Tree:
     return {"description": "any JSON value"}
 
@@ -59,7 +73,9 @@ def _entry(operation: Operation, schema_of: dict[Any, Tree], components: Tree) -
         for name in _PARAMETER.findall(operation.path)
     ]
     if operation.query is not None:
-        parameters += _query_parameters(components[_name(schema_of[operation.query])])
+        takes_empty = getattr(operation.query, "EMPTY_IS_NULL", False)
+        schema = components[_name(schema_of[operation.query])]
+        parameters += _query_parameters(schema, takes_empty=takes_empty)
     success: Tree = {"description": "success"}
     if operation.response is not None:
         success["content"] = {_JSON: {"schema": schema_of[operation.response]}}
@@ -79,12 +95,28 @@ def _entry(operation: Operation, schema_of: dict[Any, Tree], components: Tree) -
     return entry
 
 
-def _query_parameters(schema: Tree) -> list[Tree]:
+def _query_parameters(schema: Tree, *, takes_empty: bool) -> list[Tree]:
     required = set(schema.get("required", ()))
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": tree}
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "schema": tree if takes_empty else _not_empty(tree),
+        }
         for name, tree in schema["properties"].items()
     ]
+
+
+def _not_empty(tree: Tree) -> Tree:
+    """Say of a parameter's schema what ``decode_query`` asks of every text."""
+    if tree.get("type") == "string" and "enum" not in tree:
+        return {"minLength": 1} | tree
+    if "anyOf" in tree:
+        # A query has no null: a parameter is left out.
+        kinds = [_not_empty(kind) for kind in tree["anyOf"] if kind != {"type": "null"}]
+        return {**tree, "anyOf": kinds}
+    return tree
 
 
 def _operation_id(operation: Operation) -> str:

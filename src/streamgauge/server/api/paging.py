@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Final
+
 import msgspec
 from msgspec import UNSET
 
 from streamgauge.core.errors import UnsupportedError
+from streamgauge.core.limits import PAGE_NUMBER_MAX, PAGE_SIZE_MAX
 from streamgauge.server.catalog.texts import Page, page
+
+# Described here and checked by ``page``, whose refusal has the code that Dodo's has.
+_NUMBERS: Final = msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": PAGE_NUMBER_MAX})
+_SIZES: Final = msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": PAGE_SIZE_MAX})
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which page: ``page_number`` from 0, ``page_size`` from 1 to 100, 10 by default."""
 
-    page_number: int | None = None
-    page_size: int | None = None
+    page_number: Annotated[int | None, _NUMBERS] = None
+    page_size: Annotated[int | None, _SIZES] = None
 
     def page(self) -> Page:
         """Return the page asked for.
