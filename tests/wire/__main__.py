@@ -7,7 +7,7 @@ import itertools
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -15,14 +15,27 @@ from rich.table import Table
 
 from tests.wire.bed import Bed
 from tests.wire.certificate import write_certificate
-from tests.wire.scenarios import SCENARIOS, Case, Outcome, run, sums
+from tests.wire.scenarios import SCENARIOS, Case, Outcome, Scenario, run, sums
 from tests.wire.server import Server
 
 BILLED_LAYER = "wire"
-LOSSES_PER_MILLE = (0, 10, 50)
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-# One row of options per server process.
-SERVERS = (("--http", "h11", "--loop", "asyncio"), ("--http", "httptools", "--loop", "uvloop"))
+# Options of a server, losses of a thousand packets, and what of it cannot be served.
+SERVERS: dict[str, tuple[tuple[str, ...], tuple[int, ...], Callable[[Scenario], bool]]] = {
+    "uvicorn, h11": ((), (0, 10, 50), lambda _: False),
+    "uvicorn, httptools, uvloop": (
+        ("--http", "httptools", "--loop", "uvloop"),
+        (0, 10),
+        lambda _: False,
+    ),
+    "hypercorn": (("--server", "hypercorn"), (0,), lambda _: False),
+    "gunicorn, gthread": (("--server", "gunicorn-gthread"), (0,), lambda one: one.is_websocket),
+    "gunicorn, sync": (
+        ("--server", "gunicorn-sync"),
+        (0,),
+        lambda one: one.is_websocket or one.requests > 1,
+    ),
+}
 
 
 def main() -> int:
@@ -32,28 +45,33 @@ def main() -> int:
     parser.add_argument(
         "--super-packets", action="store_true", help="hand whole 64 KiB to the link, as with TSO"
     )
-    parser.add_argument("--reader", choices=("product", "reference"), default="product")
     chosen = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    kinds = itertools.product(SCENARIOS, FAMILIES, (False, True), LOSSES_PER_MILLE)
-    cases = [case for kind in kinds if chosen.only in str(case := Case(*kind))]
+    console = Console(width=None if sys.stdout.isatty() else 170)
     faults: list[str] = []
+    count = 0
     with tempfile.TemporaryDirectory() as name, Bed(real_packets=not chosen.super_packets) as bed:
         certificate = write_certificate(Path(name) / "server.pem")
-        for options in SERVERS:
-            arguments = ("--reader", chosen.reader, "--layer", BILLED_LAYER, *options)
+        for title, (options, losses, cannot) in SERVERS.items():
+            kinds = itertools.product(SCENARIOS, FAMILIES, (False, True), losses)
+            cases = [Case(*kind) for kind in kinds if not cannot(kind[0])]
+            cases = [case for case in cases if chosen.only in f"{title}: {case}"]
             outcomes = []
-            with Server(bed.server, certificate, *arguments) as server:
+            if not cases:
+                continue
+            with Server(bed.server, certificate, "--layer", BILLED_LAYER, *options) as server:
                 for case in cases:
-                    console.print(f"[dim]{case}[/dim]")
-                    outcomes.append(run(bed, server, case, Path(name) / "server.pcap"))
-            console.print(_table(f"read by the {chosen.reader}, uvicorn {options[1::2]}", outcomes))
-            faults += [fault for outcome in outcomes for fault in outcome.faults()]
-            if chosen.reader == "product":
-                faults += _sums(console, server, outcomes)
+                    console.print(f"[dim]{title}: {case}[/dim]")
+                    try:
+                        outcomes.append(run(bed, server, case, Path(name) / "server.pcap"))
+                    except (TimeoutError, EOFError, ValueError) as error:
+                        faults.append(f"{title}: {case}: {error}")
+            console.print(_table(title, outcomes))
+            count += len(cases)
+            faults += [f"{title}: {one}" for outcome in outcomes for one in outcome.faults()]
+            faults += _sums(console, server, outcomes)
     for fault in faults:
         console.print(f"[red]{fault}[/red]")
-    console.print(f"{len(SERVERS) * len(cases)} connections, {len(faults)} faults")
+    console.print(f"{count} connections, {len(faults)} faults")
     return bool(faults)
 
 
@@ -78,7 +96,8 @@ def _sums(console: Console, server: Server, outcomes: list[Outcome]) -> Iterator
 
 def _table(title: str, outcomes: list[Outcome]) -> Table:
     table = Table("connection", "layer", title=title)
-    for column in ("measured", "how", "captured", "error", "error %"):
+    columns = ("measured", "how", "captured", "error", "error %", "+= len(chunk)", "its error %")
+    for column in columns:
         table.add_column(column, justify="left" if column == "how" else "right")
     for outcome in outcomes:
         _add(table, outcome)
@@ -93,7 +112,12 @@ def _add(table: Table, outcome: Outcome) -> None:
             captured, error = f"{row.captured_bytes:,}", f"{row.error_bytes:+,}"
             share = f"{100 * row.error_bytes / row.captured_bytes:+.4f}"
         measured = f"{row.measured_bytes:,}"
-        table.add_row(first, row.layer, measured, row.how, captured, error, share)
+        naive: tuple[str, ...] = ()
+        if row.layer == "payload":
+            naive = (f"{outcome.naive_bytes:,}",)
+            if row.captured_bytes:
+                naive += (f"{100 * (outcome.naive_bytes / row.captured_bytes - 1):+.2f}",)
+        table.add_row(first, row.layer, measured, row.how, captured, error, share, *naive)
         first = ""
     table.add_section()
 

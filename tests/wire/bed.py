@@ -101,6 +101,7 @@ class Bed:
     """
 
     def __init__(self, *, real_packets: bool = True) -> None:
+        self._shape: tuple[int | None, bool] = (None, False)
         with contextlib.ExitStack() as made:
             self.server = self._namespace(made)
             self.router = self._namespace(made)
@@ -129,10 +130,15 @@ class Bed:
 
     def shape(self, mbit: int | None, *, at_server: bool = False) -> None:
         """Send at most so much to the client; ``at_server``: the server's own queue drops."""
-        namespace, device = (self.server, "eth0") if at_server else (self.router, "client0")
-        with contextlib.suppress(OSError):
-            namespace.run("tc", "qdisc", "del", "dev", device, "root")
+        places = ((self.router, "client0"), (self.server, "eth0"))
+        if (mbit, at_server) == self._shape:
+            return
+        self._shape = (mbit, at_server)
+        for namespace, device in places:
+            with contextlib.suppress(OSError):
+                namespace.run("tc", "qdisc", "del", "dev", device, "root")
         if mbit is not None:
+            namespace, device = places[at_server]
             rate = ("rate", f"{mbit}mbit", "burst", "6kb", "limit", "64kb")
             namespace.run("tc", "qdisc", "add", "dev", device, "root", "tbf", *rate)
 

@@ -136,10 +136,20 @@ class Client:
         self._finish_response()
         response = Response(customer_id)
         self.responses.append(response)
-        lines = (f"{method} {target} HTTP/1.1", "host: server", f"x-customer: {customer_id}")
-        self._link.send("\r\n".join((*lines, "", "")).encode())
+        self._link.send(_request(method, target, customer_id))
         self._read(response, method, stop_after_bytes)
         return response
+
+    def get_at_once(self, *requests: tuple[str, str]) -> None:
+        """Ask for targets on behalf of customers, and only then read the answers.
+
+        Which bytes below HTTP belong to which answer is not told: the last one gets all.
+        """
+        self._finish_response()
+        self._link.send(b"".join(_request("GET", *request) for request in requests))
+        for _, customer_id in requests:
+            self.responses.append(Response(customer_id))
+            self._read(self.responses[-1], "GET", None)
 
     def chat(self, target: str, customer_id: str, messages: int) -> Response:
         """Open a WebSocket, take so many messages, answer each, and close it."""
@@ -249,6 +259,11 @@ class Client:
         if not received:
             raise EOFError("the server closed in the middle of a response")
         self._buffer += received
+
+
+def _request(method: str, target: str, customer_id: str) -> bytes:
+    lines = (f"{method} {target} HTTP/1.1", "host: server", f"x-customer: {customer_id}")
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 def client_context() -> ssl.SSLContext:

@@ -31,7 +31,14 @@ class Reading(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What the server's side says of one response."""
+    """What the server's side says of one response.
+
+    Attributes:
+        customer_id: Who pays.
+        connection: The kernel's name of the connection.
+        is_complete: Whether everything arrived.
+        layers: What was measured.
+    """
 
     customer_id: str | None
     connection: int
@@ -69,19 +76,27 @@ class Server:
             self.close()
             raise OSError(f"the server did not start: {options}")
 
-    def take(self, count: int, *, port: int) -> list[Measured]:
-        """Return ``count`` records of the client's ``port`` as soon as there are so many."""
+    def take(self, count: int, *, port: int) -> tuple[list[Measured], int]:
+        """Return ``count`` records of the client's ``port`` as soon as there are so many.
+
+        Returns:
+            The records, and what a counter in the application says of all of them.
+        """
         give_up_at = time.monotonic() + _RECORD_S
         lines: list[dict[str, Any]] = []
-        while len(found := _of_port(lines, port)) < count:
+        naive: list[int] = []
+        while len(found := _of_port(lines, port)) < count or len(naive) < count:
             try:
                 line = self._lines.get(timeout=max(0.0, give_up_at - time.monotonic()))
             except queue.Empty:
                 raise TimeoutError(f"{len(found)} of {count} records came: {lines}") from None
             if "ended" in line:
                 raise OSError(f"the server ended; {len(found)} of {count} records came: {lines}")
-            lines.append(line)
-        return [_measured(line) for line in found]
+            if "naive" not in line:
+                lines.append(line)
+            elif line["customer_id"].endswith(f"@{port}"):
+                naive.append(line["naive"])
+        return [_measured(line) for line in found], sum(naive)
 
     def close(self) -> None:
         """End it, and fail if it did not end well."""

@@ -9,134 +9,129 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import logging
 import os
+import signal
 import socket
 import sys
-import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 import uvicorn
+from gunicorn.app.base import BaseApplication
+from hypercorn.asyncio import serve as serve_hypercorn
+from hypercorn.config import Config as HypercornConfig
 
-from streamgauge import Ingestion
 from streamgauge.asgi import StreamBytesMiddleware
-from streamgauge.streams.layers import LAYERS, Measured
-from streamgauge.testing import MemorySink
-from tests.wire.reference import Reference
+from streamgauge.streams.layers import LAYERS
+from streamgauge.wsgi import StreamBytesMiddleware as WsgiMiddleware
+from tests.wire.application import asgi, measuring, write, wsgi
 
 PLAIN_PORT: Final = 8000
 TLS_PORT: Final = 8443
+PORTS: Final = (PLAIN_PORT, TLS_PORT)
 _BACKLOG: Final = 64
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Answer ``/?size=&chunk=&framing=length|chunked&status=``, on a WebSocket with messages."""
-    if scope["type"] == "lifespan":
-        return
-    query = {name: value[0] for name, value in parse_qs(scope["query_string"].decode()).items()}
-    size, chunk = int(query.get("size", "0")), int(query.get("chunk", "65536"))
-    if scope["type"] == "websocket":
-        await _chat(size, chunk, receive, send)
-        return
-    headers = [(b"content-type", b"application/octet-stream")]
-    status = int(query.get("status", "200"))
-    if query.get("framing") != "chunked" and status == 200:
-        headers.append((b"content-length", str(size).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    for start in range(0, size, chunk):
-        body = os.urandom(min(chunk, size - start))
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-    await send({"type": "http.response.body"})
-
-
-async def _chat(size: int, chunk: int, receive: Receive, send: Send) -> None:
-    await receive()
-    await send({"type": "websocket.accept"})
-    for start in range(0, size, chunk):
-        await send({"type": "websocket.send", "bytes": os.urandom(min(chunk, size - start))})
-        await receive()
-    await receive()
+_POLL_S: Final = 0.05
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", choices=SERVERS, default="uvicorn")
     parser.add_argument("--http", choices=("h11", "httptools"), default="h11")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
-    parser.add_argument("--reader", choices=("product", "reference"), default="product")
     parser.add_argument("--layer", choices=LAYERS, default="wire")
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--dual-stack", action="store_true")
     chosen = parser.parse_args()
     # asyncio warns of each write after the client has gone.
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
-    with _measuring(chosen.reader, chosen.layer) as app:
-        _run(app, chosen)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    SERVERS[chosen.server](chosen)
 
 
-@contextlib.contextmanager
-def _measuring(reader: str, layer: str) -> Iterator[Any]:
-    """Give the application with what measures it; at the end, print what was billed to whom."""
-    if reader == "reference":
-        yield Reference(application, _print)
-        return
-    sink = MemorySink()
-    with tempfile.TemporaryDirectory() as directory:
-        ingestion = Ingestion(
-            environment="test_mode", event_name="stream", spool_dir=directory, sink=sink
-        )
-        with ingestion:
-            yield StreamBytesMiddleware(
-                application,
-                ingestion=ingestion,
-                customer=lambda request: f"{request.headers['x-customer']}@{request.peer_port}",
-                layer=layer,
-                on_measured=_print_measured,
-            )
-    _print({"billed": sink.bytes_by_customer()})
+def _serve_uvicorn(chosen: argparse.Namespace) -> None:
+    with measuring(StreamBytesMiddleware, asgi, chosen.layer) as app:
+        more = {"http": chosen.http, "loop": chosen.loop, "log_level": "warning", "lifespan": "off"}
+        plain = uvicorn.Config(app, **more)
+        tls = uvicorn.Config(app, ssl_certfile=chosen.certificate, **more)
+        servers = [uvicorn.Server(one) for one in (plain, tls)]
+
+        async def serve() -> None:
+            sockets = [_sockets(port, dual_stack=chosen.dual_stack) for port in PORTS]
+            serving = [
+                asyncio.create_task(server.serve(sockets=own))
+                for server, own in zip(servers, sockets, strict=True)
+            ]
+            # The sockets listen; what comes before a server takes over waits in their queues.
+            write({"ready": True})
+            await _end().wait()
+            for server in servers:
+                server.should_exit = True
+            await asyncio.gather(*serving)
+
+        with asyncio.Runner(loop_factory=plain.get_loop_factory()) as runner:
+            runner.run(serve())
 
 
-def _print_measured(measured: Measured) -> None:
-    readings = {layer: measured.of(layer) for layer in LAYERS}
-    _print(
-        {
-            "customer_id": measured.customer_id,
-            "connection": measured.connection,
-            "is_complete": measured.is_complete,
-            **{layer: (one.bytes, one.how, one.final) for layer, one in readings.items()},
-        }
-    )
+def _serve_hypercorn(chosen: argparse.Namespace) -> None:
+    config = HypercornConfig()
+    config.insecure_bind, config.bind = [f"[::]:{PLAIN_PORT}"], [f"[::]:{TLS_PORT}"]
+    config.certfile = config.keyfile = chosen.certificate
+    config.loglevel = "CRITICAL"
+    config.graceful_timeout = config.keep_alive_timeout = 1
+
+    async def serve() -> None:
+        threading.Thread(target=_wait_until_ready, daemon=True).start()
+        await serve_hypercorn(app, config, shutdown_trigger=_end().wait)
+
+    with measuring(StreamBytesMiddleware, asgi, chosen.layer) as app:
+        asyncio.run(serve())
 
 
-def _run(app: Any, chosen: argparse.Namespace) -> None:
-    common = {"http": chosen.http, "loop": chosen.loop, "log_level": "warning", "lifespan": "off"}
-    plain = uvicorn.Config(app, **common)
-    tls = uvicorn.Config(app, ssl_certfile=chosen.certificate, **common)
-    loop_factory = plain.get_loop_factory()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_serve({PLAIN_PORT: plain, TLS_PORT: tls}, dual_stack=chosen.dual_stack))
+def _serve_gunicorn(chosen: argparse.Namespace) -> None:
+    worker = {"worker_class": chosen.server.partition("-")[2], "threads": 4}
+    tls = {"certfile": chosen.certificate, "keyfile": chosen.certificate}
+    masters = []
+    for port, more in ((PLAIN_PORT, {}), (TLS_PORT, tls)):
+        master = os.fork()
+        if master == 0:
+            # A terminal's end must not end it before its workers have ended.
+            _Gunicorn({"bind": f"[::]:{port}", **worker, **more}, chosen.layer).run()
+        masters.append(master)
+    _wait_until_ready()
+    sys.stdin.buffer.read()
+    for master in masters:
+        os.kill(master, signal.SIGTERM)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(master, 0)[1]) for master in masters]
+    sys.exit(max(statuses, key=abs))
 
 
-async def _serve(configurations: dict[int, uvicorn.Config], *, dual_stack: bool) -> None:
-    servers = {uvicorn.Server(one): port for port, one in configurations.items()}
-    sockets = {port: _sockets(port, dual_stack=dual_stack) for port in configurations}
-    serving = [
-        asyncio.create_task(server.serve(sockets=sockets[port])) for server, port in servers.items()
-    ]
-    # The sockets listen; what comes before a server takes over waits in their queues.
-    _print({"ready": True})
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    threading.Thread(target=_wait_for_end, args=(loop, ended), daemon=True).start()
-    await ended.wait()
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*serving)
+class _Gunicorn(BaseApplication):  # type: ignore[misc]
+    """A gunicorn with one worker, which measures until it ends."""
+
+    def __init__(self, options: dict[str, Any], layer: str) -> None:
+        self._options = options
+        self._layer = layer
+        self._measuring = contextlib.ExitStack()
+        super().__init__()
+
+    def load_config(self) -> None:
+        fixed = {"loglevel": "critical", "graceful_timeout": 1, "control_socket_disable": True}
+        for name, value in {**fixed, **self._options}.items():
+            self.cfg.set(name, value)
+        self.cfg.set("worker_exit", lambda _arbiter, _worker: self._measuring.close())
+
+    def load(self) -> Any:
+        return self._measuring.enter_context(measuring(WsgiMiddleware, wsgi, self._layer))
+
+
+SERVERS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
+    "uvicorn": _serve_uvicorn,
+    "hypercorn": _serve_hypercorn,
+    "gunicorn-sync": _serve_gunicorn,
+    "gunicorn-gthread": _serve_gunicorn,
+}
 
 
 def _sockets(port: int, *, dual_stack: bool) -> list[socket.socket]:
@@ -148,14 +143,27 @@ def _sockets(port: int, *, dual_stack: bool) -> list[socket.socket]:
     return [both, socket.create_server(("0.0.0.0", port), backlog=_BACKLOG)]
 
 
-def _wait_for_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    sys.stdin.buffer.read()
-    loop.call_soon_threadsafe(ended.set)
+def _wait_until_ready() -> None:
+    for port in PORTS:
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("::1", port)).close()
+                break
+            time.sleep(_POLL_S)
+    write({"ready": True})
 
 
-def _print(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+def _end() -> asyncio.Event:
+    """Return what is set when standard input ends."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended
 
 
 if __name__ == "__main__":
