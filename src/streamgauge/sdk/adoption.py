@@ -17,12 +17,13 @@ from streamgauge.sdk.election import is_role_file
 from streamgauge.sdk.identity import Destination
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.recovery import recover_tally
+from streamgauge.sdk.reserve import DISK_FULL
 from streamgauge.sdk.sibling import Sibling
 from streamgauge.sdk.spool import Spool
 from streamgauge.sdk.spooldir import WRITER_ID, discard_spool, open_spool, tidy_remains
 from streamgauge.sdk.stats import Adopted
 
-_PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_PASSING: Final = (*DISK_FULL, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Troubles of the system, not of the spool: the next look tries again."""
 _MAKING_NS: Final = 10 * NS_PER_S
 """A process that makes its spool has marked it long before."""
@@ -63,6 +64,8 @@ class Adopter:
         self._left_alone: list[str] = []
         self._gone = Adopted()
         self._lock = threading.RLock()
+        # Adopted while the disk had no room for what is in their pages alone.
+        self._unbilled: list[Spool] = []
         self.spools: list[Spool] = []
         self.more = False
         """Whether the last look ended before it had met every spool."""
@@ -83,6 +86,8 @@ class Adopter:
         Args:
             only_new: Leave out what was alive at the last look.
         """
+        for spool in list(self._unbilled):
+            self._bill_pages(spool)
         try:
             names = self._root.names()
         except OSError as error:
@@ -116,10 +121,12 @@ class Adopter:
                 self._seen.discard(spool.name)
                 self._gone = _added(self._gone, spool, with_waiting=False)
             self.spools = []
+            self._unbilled = []
 
     def dismiss_idle(self) -> None:
-        """Remove adopted spools that are empty."""
-        for spool in [spool for spool in self.spools if spool.idle]:
+        """Remove adopted spools that are empty, and whose pages are billed."""
+        idle = [spool for spool in self.spools if spool.idle and spool not in self._unbilled]
+        for spool in idle:
             with self._lock:
                 self.spools.remove(spool)
                 self._gone = _added(self._gone, spool)
@@ -164,17 +171,32 @@ class Adopter:
     def _adopt(self, name: str) -> None:
         spool = open_spool(self._root, name, self._destination, clock=self._clock)
         try:
-            damages = recover_tally(spool)
+            self._bill_pages(spool)
         except BaseException:
             spool.close()
             raise
-        damages += [str(error) for error in spool.journal.recovery.corrupt]
         self._seen.add(name)
         if name in self._siblings:
             self._siblings.pop(name).close()
-        if damages:
-            self._leave_alone(name, f"what is whole in it is delivered, but {damages[0]}")
         self.spools.append(spool)
+
+    def _bill_pages(self, spool: Spool) -> None:
+        waits = spool in self._unbilled
+        try:
+            damages = recover_tally(spool)
+        except OSError as error:
+            if not waits and error.errno not in DISK_FULL:
+                raise
+            told = f"the spool {spool.name} is delivered, but not all of it is billed yet: {error}"
+            self._notices.tell("adoption", told)
+            if not waits:
+                self._unbilled.append(spool)
+            return
+        if waits:
+            self._unbilled.remove(spool)
+        damages += [str(error) for error in spool.journal.recovery.corrupt]
+        if damages:
+            self._leave_alone(spool.name, f"what is whole in it is delivered, but {damages[0]}")
 
     def _watch(self, name: str) -> None:
         """Deliver the spool of a live process, unless it does that itself."""

@@ -21,7 +21,7 @@ from streamgauge.sdk.page import (
     TallyPage,
     is_unborn,
 )
-from streamgauge.sdk.records import Source, Stretch, drafts
+from streamgauge.sdk.records import Draft, Source, Stretch, drafts
 from streamgauge.sdk.spool import Billed, Spool
 
 _Window = tuple[bytes, int]
@@ -41,20 +41,38 @@ def recover_tally(spool: Spool) -> list[str]:
         What is damaged, in words; damaged pages stay where they are.
 
     Raises:
-        OSError: The disk refuses; calling again bills the rest.
+        OSError: The disk refuses; calling again bills the rest. If only new events found no room,
+            those that are there are released, and ``spool`` may be delivered and trimmed meanwhile.
     """
     pages, damages = _open_pages(spool)
-    unbilled, damaged = _collect(pages, spool.billed)
-    for group, stretches in unbilled.values():
-        spool.append_all([*drafts(group, stretches)])
+    try:
+        unbilled, damaged = _collect(pages, spool.billed)
+        try:
+            for group, stretches in unbilled.values():
+                _append(spool, [*drafts(group, stretches)])
+        finally:
+            # Also before a failure is told: what is delivered makes the room that was missing.
+            _release(spool, pages)
+        _remove(spool, [page for page in pages if page.name not in damaged])
+    finally:
+        for page in pages:
+            page.close()
+    return damages + list(damaged.values())
+
+
+def _append(spool: Spool, events: list[Draft]) -> None:
+    # The pages bound these, and a spool that is full could else never be emptied.
+    spool.reserve.spend_on(lambda: spool.append_all(events, bounded=False))
+    for event in events:
+        for source in event.sources:
+            spool.billed[source.page_id, source.slot] = source.end
+
+
+def _release(spool: Spool, pages: list[TallyPage]) -> None:
     until = spool.sync()
     for page in pages:
-        _advance(page)
+        _advance(page, spool.billed)
     spool.release(until)
-    _remove(spool, [page for page in pages if page.name not in damaged])
-    for page in pages:
-        page.close()
-    return damages + list(damaged.values())
 
 
 def _collect(pages: list[TallyPage], billed: Billed) -> tuple[_Unbilled, dict[str, str]]:
@@ -112,8 +130,10 @@ def _unbilled(page: TallyPage, slot: SlotImage, billed: Billed) -> Source | None
     return Source(page.page_id, slot.index, start, slot.count)
 
 
-def _advance(page: TallyPage) -> None:
+def _advance(page: TallyPage, billed: Billed) -> None:
     for slot in page.slots():
-        if isinstance(slot, SlotImage) and slot.count > slot.base:
-            page.advance(slot.index, slot.count)
+        if isinstance(slot, SlotImage):
+            end = min(slot.count, billed.get((page.page_id, slot.index), 0))
+            if end > slot.base:
+                page.advance(slot.index, end)
     page.sync()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from streamgauge.core.files import Directory
 from streamgauge.core.limits import SPOOL_RESERVE_BYTES
 from streamgauge.sdk.identity import RESERVE_NAME
+
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_T = TypeVar("_T")
 
 
 class Reserve:
@@ -26,6 +32,20 @@ class Reserve:
             with contextlib.suppress(OSError):
                 self._directory.map(RESERVE_NAME, SPOOL_RESERVE_BYTES).close()
                 self._is_held = True
+
+    def spend_on(self, step: Callable[[], _T]) -> _T:
+        """Do ``step``, which may be done twice: on a full disk once more, with the room given up.
+
+        Raises:
+            OSError: That was not enough, or the trouble is another.
+        """
+        try:
+            return step()
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            self.give_up()
+            return step()
 
     def give_up(self) -> None:
         """Make room.

@@ -6,7 +6,6 @@ import errno
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from streamgauge.core.clock import Clock
 from streamgauge.core.files import Directory, Lock
@@ -25,8 +24,6 @@ from streamgauge.sdk.records import Draft, SpooledEvent, encode_record
 from streamgauge.sdk.released import ReleasedMark
 from streamgauge.sdk.reserve import Reserve
 from streamgauge.sinks.base import Verdict
-
-_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 Billed = dict[tuple[bytes, int], int]
 """The highest ``end`` of any event, by page id and slot."""
@@ -147,14 +144,18 @@ class Spool:
         with self.changed:
             self._closed = True
 
-    def append_all(self, drafts: Sequence[Draft]) -> None:
+    def append_all(self, drafts: Sequence[Draft], *, bounded: bool = True) -> None:
         """Write events to the journal, at once; they survive the process when this returns.
+
+        Args:
+            drafts: The events.
+            bounded: Refuse them if the journal is as large as it may grow.
 
         Raises:
             OSError: It could not be written; nothing was changed.
         """
         with self.changed:
-            if self._full():
+            if bounded and self._full():
                 raise OSError(errno.ENOSPC, "the spool is full")
             self._write(drafts)
             for draft in drafts:
@@ -232,13 +233,10 @@ class Spool:
         if spent:
             # Also what another process wrote is on disk after this.
             self.before_trim()
-        try:
-            self._outbox.write()
-        except OSError as error:
-            if error.errno not in _DISK_FULL or not spent:
-                raise
+        if spent:
             # Without a checkpoint nothing may be removed, and the disk would stay full.
-            self.reserve.give_up()
+            self.reserve.spend_on(self._outbox.write)
+        else:
             self._outbox.write()
         for segment in spent:
             self.journal.remove(segment)

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamgauge.core.disk import OsDirectory
+from streamgauge.core.journal import Journal
 from streamgauge.core.limits import ADOPTION_INTERVAL_S
 from streamgauge.sdk.drain import drain_spools
 from streamgauge.sdk.identity import Destination, write_identity
 from streamgauge.sdk.inspection import SpoolReport, inspect_spools
+from streamgauge.sdk.spool import Spool
 from streamgauge.sinks.base import RetryLaterError
 from streamgauge.testing import MemorySink
 
@@ -243,6 +246,77 @@ def test_damage_in_the_journal_costs_its_record_alone(stepped: Any, root: OsDire
     assert host.sink.bytes_by_customer() == {"c0": 1, "c2": 100}
     assert "checksum" in host.stats().left_alone[0]
     assert segment.exists()
+
+
+def test_a_spool_as_large_as_it_may_grow_is_adopted_with_its_pages(
+    stepped: Any, root: OsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = left_behind(stepped, root)
+    monkeypatch.setitem(Spool.__init__.__kwdefaults__, "bytes_max", 1)
+    host = stepped(MemorySink(), root)
+    host.engine.adopt()
+    host.deliver()
+    assert host.sink.bytes_by_customer() == {"ada": 111}
+    assert not path.exists()
+
+
+def test_on_a_full_disk_a_dead_spool_gives_up_its_reserve_for_what_is_in_its_pages(
+    stepped: Any, root: OsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = left_behind(stepped, root)
+    append_all = Journal.append_all
+
+    def append_if_room(journal: Journal, records: Sequence[bytes]) -> None:
+        if (path / "reserve").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append_all(journal, records)
+
+    assert (path / "reserve").exists()
+    monkeypatch.setattr(Journal, "append_all", append_if_room)
+    host = stepped(MemorySink(), root)
+    host.engine.adopt()
+    host.deliver()
+    assert host.sink.bytes_by_customer() == {"ada": 111}
+    assert not path.exists()
+
+
+def test_a_dead_spool_is_delivered_before_the_disk_has_room_to_bill_its_pages(
+    stepped: Any, root: OsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = stepped(MemorySink(), root)
+    dead.session("ben").add(7)
+    dead.clock.advance(60)
+    dead.engine.tick()
+    dead.session("ben").add(11)
+    dead.session("cy").add(13)
+    path = die(dead)
+    append_all = Journal.append_all
+    room: list[str] = []
+
+    def append_if_room(journal: Journal, records: Sequence[bytes]) -> None:
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room.pop()
+        append_all(journal, records)
+
+    monkeypatch.setattr(Journal, "append_all", append_if_room)
+    host = stepped(MemorySink(), root, clock=dead.clock)
+    # Nothing fits, then one window of two, then the other; in between another process takes over.
+    for freed, billed in ([], 7), (["a record"], 18), ([], 18):
+        room += freed
+        host.engine.adopt()
+        host.deliver()
+        assert sum(host.sink.bytes_by_customer().values()) == billed
+        assert list(path.glob("*.page"))
+    host.engine.dispatch.close()
+    host.engine.dispatch.resign()
+    heir = stepped(host.sink, root, clock=dead.clock)
+    room.append("a record")
+    heir.engine.adopt()
+    heir.deliver()
+    assert host.sink.bytes_by_customer() == {"ben": 18, "cy": 13}
+    assert heir.stats().holds
+    assert not path.exists()
 
 
 def test_refused_events_stay_with_their_reason_when_their_spool_is_done(
