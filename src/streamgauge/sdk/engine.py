@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import msgspec
@@ -99,6 +100,28 @@ class Engine:
             trouble = f"the spool takes no event, its bytes are in the tally: {error}"
         if trouble is not None:
             self._notices.tell("spool", f"an event was not spooled: {trouble}")
+
+    def record(self, draft: Draft) -> None:
+        """Take an event that its caller can give again.
+
+        Raises:
+            OSError: It was not taken, nor counted as turned away.
+        """
+        with self.spool.changed:
+            if self.spool.closed:
+                raise OSError(errno.ESHUTDOWN, "the ingestion is closed")
+            self.spool.append_all([draft])
+            self.spool.ledger.plain_bytes += draft.quantity or 0
+
+    def sync(self) -> None:
+        """Put on disk what was recorded.
+
+        Raises:
+            OSError: The disk refuses, or the spool is in memory and the sink has not settled it.
+        """
+        if self._ground.durability is Durability.MEMORY and not self.spool.idle:
+            raise OSError(errno.ENODEV, "the spool is in memory only")
+        self.spool.sync()
 
     def adopt(self) -> None:
         """Take the role of the deliverer if it is free, and look for what others have."""

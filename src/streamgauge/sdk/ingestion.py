@@ -5,27 +5,27 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
-import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.limits import BATCH_EVENTS_MAX
 from streamgauge.sdk.block import Block
 from streamgauge.sdk.engine import Engine
+from streamgauge.sdk.forks import call_after_fork
 from streamgauge.sdk.ground import memory_ground, open_ground
 from streamgauge.sdk.groups import checked_group
 from streamgauge.sdk.held import HeldSession, held_session_type
 from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.options import Options, checked, chosen_sink
 from streamgauge.sdk.plain import checked_draft
-from streamgauge.sdk.runner import Runner
+from streamgauge.sdk.records import Draft
+from streamgauge.sdk.runner import Runner, in_thread
 from streamgauge.sdk.session import StreamSession, session_type
 from streamgauge.sdk.stats import Stats
 from streamgauge.sinks.base import Sink
@@ -110,7 +110,7 @@ class Ingestion:
         self._start_lock = threading.RLock()
         self._closed = False
         self._runner: Runner | None = self._start()
-        _renew_after_fork(self)
+        call_after_fork(self._after_fork)
         atexit.register(self.close)
 
     def track(
@@ -127,20 +127,22 @@ class Ingestion:
         Raises:
             InvalidInputError: A value breaks a rule; nothing was recorded.
         """
-        draft = checked_draft(
-            self._options.event_name,
+        draft = self.draft(
             customer_id=customer_id,
             quantity=bytes,
             metadata=metadata,
             event_id=event_id,
             timestamp=timestamp,
-            now_ns=self._clock.time_ns(),
         )
         plain = event_id is None and timestamp is None
         if self._options.coalesce and plain and draft.quantity is not None:
             self._engine().coalescer.add(draft.group, draft.quantity)
         else:
             self._engine().accept(draft, mergeable=plain and draft.quantity is not None)
+
+    def draft(self, **fields: Any) -> Draft:  # noqa: ANN401 - they are checked
+        """Return the event of a plain call with ``checked_draft``'s fields; readers call this."""
+        return checked_draft(self._options.event_name, **fields, now_ns=self._clock.time_ns())
 
     def session(
         self, *, customer_id: str, metadata: Mapping[str, object] | None = None
@@ -183,7 +185,7 @@ class Ingestion:
 
     async def aflush(self, timeout_s: float = 10.0) -> bool:
         """Await ``flush`` without blocking the event loop."""
-        return await _in_thread(self.flush, timeout_s)
+        return await in_thread(self.flush, timeout_s)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Flush, bounded, and stop; twice is once.
@@ -207,11 +209,19 @@ class Ingestion:
 
     async def aclose(self, timeout_s: float = 5.0) -> bool:
         """Await ``close`` without blocking the event loop."""
-        return await _in_thread(self.close, timeout_s)
+        return await in_thread(self.close, timeout_s)
 
     def stats(self) -> Stats:
         """Return where every counted byte stands."""
         return self._engine().stats()
+
+    def record(self, draft: Draft) -> None:
+        """Record a ``draft``, or raise OSError if it must be tried again; readers call this."""
+        self._engine().record(draft)
+
+    def sync(self) -> None:
+        """Put on disk what was recorded, or raise OSError; readers call this."""
+        self._engine().sync()
 
     def attach(self, session: StreamSession, n: int) -> None:
         """Count ``n`` bytes of a session that has no slot; sessions call this."""
@@ -282,19 +292,3 @@ class Ingestion:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-async def _in_thread(wait: Callable[[float], bool], timeout_s: float) -> bool:
-    import asyncio  # noqa: PLC0415 - importing it costs as much as the rest of the SDK
-
-    return await asyncio.to_thread(wait, timeout_s)
-
-
-def _renew_after_fork(ingestion: Ingestion) -> None:
-    reference = weakref.ref(ingestion)
-
-    def renew() -> None:
-        if (alive := reference()) is not None:
-            alive._after_fork()  # noqa: SLF001 - its own module's other half.
-
-    os.register_at_fork(after_in_child=renew)

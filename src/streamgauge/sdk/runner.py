@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from streamgauge.core.clock import NS_PER_S, Clock
 from streamgauge.core.limits import FOLLOW_INTERVAL_S
@@ -120,3 +121,10 @@ class Runner:
         if self._flushes and not dispatch.election.is_ours:
             return FOLLOW_INTERVAL_S
         return self._options.delivery_interval_s
+
+
+async def in_thread(wait: Callable[[float], bool], timeout_s: float) -> bool:
+    """Await what blocks, beside the event loop."""
+    import asyncio  # noqa: PLC0415 - importing it costs as much as the rest of the SDK
+
+    return await asyncio.to_thread(wait, timeout_s)

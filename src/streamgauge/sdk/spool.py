@@ -67,7 +67,7 @@ class Spool:
         self._clock = clock
         self._bytes_max = bytes_max
         self._backlog: deque[Draft] = deque()
-        self._closed = False
+        self.closed = False
         self._deliverable = Position(0, 0)
         self._mark: ReleasedMark | None = None
         self._outbox = outbox = Outbox(directory, clock=clock, segments=self.journal.segments)
@@ -115,10 +115,10 @@ class Spool:
         """
         with self.changed:
             full = len(self._backlog) >= SPOOL_BACKLOG_EVENTS_MAX or self._full()
-            if full and not in_memory and not self._closed:
+            if full and not in_memory and not self.closed:
                 raise OSError(errno.ENOSPC, "the spool is full")
-            if self._closed or full:
-                reason = "closed" if self._closed else "the spool is full"
+            if self.closed or full:
+                reason = "closed" if self.closed else "the spool is full"
                 self.ledger.turn_away(draft.quantity, reason)
                 return reason
             trouble = None
@@ -142,7 +142,7 @@ class Spool:
     def close_for_plain_calls(self) -> None:
         """Turn away every further event of a plain call."""
         with self.changed:
-            self._closed = True
+            self.closed = True
 
     def append_all(self, drafts: Sequence[Draft], *, bounded: bool = True) -> None:
         """Write events to the journal, at once; they survive the process when this returns.

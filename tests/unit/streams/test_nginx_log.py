@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +80,9 @@ class Nginx:
         self.reader.poll()
         assert self._ingestion.flush()
         return self._sink.bytes_by_customer()
+
+    def state(self) -> Path:
+        return self._home / "state" / f"{self.reader._name}.json"
 
     def hows(self) -> list[object]:
         return [event.metadata["sg_how"] for event in self._sink.events]
@@ -292,3 +296,77 @@ def test_an_option_that_breaks_a_rule_is_named(
     new: Callable[..., NginxLog] = NginxLog
     with pytest.raises(InvalidInputError, match=next(iter(options))):
         new(nginx._ingestion, tmp_path / "other.log", state_dir=tmp_path / "state", **options)
+
+
+def test_what_the_spool_does_not_take_waits_and_is_billed_once(
+    nginx: Nginx, streamgauge_sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        nginx.write(port="", peer="unix:", peer_port="", customer=f"c{number}")
+    spool = nginx._ingestion._engine().spool
+    whole = spool._full
+    monkeypatch.setattr(spool, "_full", lambda: spool.number >= 2)
+    with pytest.raises(OSError, match="full"):
+        nginx.reader.poll()
+    assert (nginx.reader.stats().responses, nginx.reader.stats().waiting_responses) == (2, 1)
+    assert nginx._ingestion.stats().turned_away == {}
+    # Another reader goes on where this one stopped.
+    nginx.reader.close()
+    monkeypatch.setattr(spool, "_full", whole)
+    nginx.start()
+    assert nginx.billed() == {f"c{number}": BODY for number in range(5)}
+    assert streamgauge_sink.repeats == 0
+
+
+def test_the_place_is_kept_only_after_the_events_are_on_disk(
+    nginx: Nginx, streamgauge_sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nginx.write(port="", peer="unix:", peer_port="")
+    nginx.reader.poll()
+
+    def refuse(_files: object) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    journal = nginx._ingestion._engine().spool.journal
+    with monkeypatch.context() as broken:
+        broken.setattr(journal, "_sync_files", refuse)
+        broken.setattr(journal, "_rewrite", lambda: refuse(None))
+        with pytest.raises(OSError, match="broken"):
+            nginx.reader.save()
+        assert not nginx.state().exists()
+    nginx.reader.save()
+    assert nginx.state().exists()
+
+
+def test_a_spool_in_memory_keeps_no_place_before_the_sink_has_it_all(
+    tmp_path: Path, streamgauge_sink: MemorySink
+) -> None:
+    # A file where the directory should be: nothing can be spooled on disk.
+    (tmp_path / "file").touch()
+    with Ingestion(
+        environment="test_mode",
+        event_name="stream_consumption",
+        spool_dir=tmp_path / "file" / "spool",
+        sink=streamgauge_sink,
+        delivery_interval_s=60,
+    ) as ingestion:
+        nginx = Nginx(tmp_path, ingestion, streamgauge_sink)
+        nginx.write(port="", peer="unix:", peer_port="")
+        nginx.reader.poll()
+        with pytest.raises(OSError, match="in memory only"):
+            nginx.reader.save()
+        assert not nginx.state().exists()
+        assert ingestion.flush()
+        nginx.reader.close()
+        assert nginx.state().exists()
+
+
+def test_a_closed_ingestion_leaves_the_log_where_it_is(
+    nginx: Nginx, streamgauge_sink: MemorySink
+) -> None:
+    nginx._ingestion.close()
+    nginx.write(port="", peer="unix:", peer_port="")
+    with pytest.raises(OSError, match="closed"):
+        nginx.reader.poll()
+    assert nginx._ingestion.stats().turned_away == {}
+    assert nginx.reader.stats().waiting_responses == 1

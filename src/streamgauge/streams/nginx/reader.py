@@ -51,7 +51,8 @@ class NginxStats(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         responses: Responses that were recorded.
-        waiting_responses: Responses in the log whose arrival is not proved yet.
+        waiting_responses: Responses in the log whose arrival is not proved yet, or that the spool
+            does not take for now.
         billed_bytes: Bytes that were recorded, of the layer that is billed.
         estimated_bytes: Of these, bytes that only the log speaks for.
         never_arrived_bytes: Bytes of ``payload`` or ``http`` that nginx logged and that did not
@@ -131,6 +132,8 @@ class NginxLog:
         self._tail = Tail(path, after, self._clock)
         # Recorded, though they stand after the place that a restart goes on from.
         self._done: dict[str, Place] = dict.fromkeys(state.done if state else (), _UNMET)
+        # Proved, and not recorded yet: the spool did not take the first of them.
+        self._due: deque[Sent] = deque()
         self._saved_at_ns = self._started_at_ns = self._clock.monotonic_ns()
         self._responses = self._billed = self._estimated = self._never = 0
         self._unattributed = self._refused = 0
@@ -144,16 +147,18 @@ class NginxLog:
             try:
                 self.poll()
             except OSError as error:
-                self._notices.tell("log", f"the log or its state cannot be used: {error}")
+                self._notices.tell("log", f"the log waits: {error}")
             stopped.wait(interval_s)
 
     def poll(self) -> None:
         """Take what is in the log and what the kernel announced, and record what is proved.
 
         Raises:
-            OSError: The log cannot be read, or the state not be written; the next call tries again.
+            OSError: The log cannot be read, the spool takes no event, or the state cannot be
+                written; the next call tries again.
         """
         self._hear()
+        self._record()
         for place, data in self._tail.read():
             try:
                 line = decode_line(data)
@@ -170,13 +175,15 @@ class NginxLog:
             self.save()
 
     def save(self) -> None:
-        """Write how far the log was read.
+        """Write how far the log was read, once the events of what was read are on disk.
 
         Raises:
-            OSError: The disk refuses.
+            OSError: The disk refuses, or the events are in memory only.
         """
         self._saved_at_ns = self._clock.monotonic_ns()
+        self._ingestion.sync()
         place = self._joining.oldest() or self._tail.place
+        place = min([place, *(sent.place for sent in self._due)])
         meets = self._saved_at_ns - self._started_at_ns < _MEET_NS
         self._done = {
             id: at for id, at in self._done.items() if at >= place or (meets and at == _UNMET)
@@ -188,7 +195,7 @@ class NginxLog:
         """Return what was read so far."""
         return NginxStats(
             responses=self._responses,
-            waiting_responses=self._joining.waiting,
+            waiting_responses=self._joining.waiting + len(self._due),
             billed_bytes=self._billed,
             estimated_bytes=self._estimated,
             never_arrived_bytes=self._never,
@@ -204,35 +211,43 @@ class NginxLog:
         try:
             self.save()
         except OSError as error:
-            self._notices.tell("log", f"the state cannot be written: {error}")
+            self._notices.tell("log", f"the place in the log is not kept: {error}")
         self._watch.close()
         self._tail.close()
         self._lock.release()
 
-    def _record(self, sent: Iterable[Sent]) -> None:
-        for line, place, size, how in sent:
-            self._done[line.id] = place
-            if not line.bill:
-                self._unattributed += size
-                continue
-            try:
-                payer = decode_bill(line.bill)
-                self._ingestion.track(
-                    customer_id=payer.customer_id,
-                    bytes=size,
-                    metadata={**payer.metadata, HOW_KEY: how.value},
-                    event_id=f"nginx-{line.id}",
-                    timestamp=utc(line.at_ns),
-                )
-            except ValueError as error:
-                self._unattributed += size
-                self._refuse(line.bill.encode(), error)
-                continue
-            self._responses += 1
-            self._billed += size
-            self._never += max(self._joining.logged(line) - size, 0)
-            if how is How.ESTIMATED:
-                self._estimated += size
+    def _record(self, sent: Iterable[Sent] = ()) -> None:
+        """Record what is due; what the spool does not take stays so, and OSError is raised."""
+        self._due.extend(sent)
+        while self._due:
+            self._bill(self._due[0])
+            one = self._due.popleft()
+            self._done[one.line.id] = one.place
+
+    def _bill(self, sent: Sent) -> None:
+        line, _, size, how = sent
+        if not line.bill:
+            self._unattributed += size
+            return
+        try:
+            payer = decode_bill(line.bill)
+            draft = self._ingestion.draft(
+                customer_id=payer.customer_id,
+                quantity=size,
+                metadata={**payer.metadata, HOW_KEY: how.value},
+                event_id=f"nginx-{line.id}",
+                timestamp=utc(line.at_ns),
+            )
+        except ValueError as error:
+            self._unattributed += size
+            self._refuse(line.bill.encode(), error)
+            return
+        self._ingestion.record(draft)
+        self._responses += 1
+        self._billed += size
+        self._never += max(self._joining.logged(line) - size, 0)
+        if how is How.ESTIMATED:
+            self._estimated += size
 
     def _refuse(self, data: bytes, error: ValueError) -> None:
         self._refused += 1
