@@ -282,7 +282,7 @@ class Coalescer:
                 with self._lock:
                     self._retired_bytes += block.sums()[0]
                     self._tally.retire(block)
-                    window.blocks.remove(block)
+                    window.remove(block)
             if not window.blocks:
                 self._closing.remove(window)
 

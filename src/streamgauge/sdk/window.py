@@ -129,6 +129,15 @@ class Window:
         if held := [(block, at) for block, at in fresh.held if block.is_pending(at)]:
             self._held[fresh.group] = held
 
+    def remove(self, block: Block) -> None:
+        """Let go of a block all of whose bytes are in events."""
+        self.blocks.remove(block)
+        for group, places in [*self._held.items()]:
+            # What was held when it was last read may have been taken back since.
+            self._held[group] = [place for place in places if place[0] is not block]
+            if not self._held[group]:
+                del self._held[group]
+
     def proofs(self) -> Iterator[Proof]:
         """Yield who knows more of bytes that are held back."""
         for block in self.blocks:

@@ -81,7 +81,10 @@ class Exchange(PaidStream):
         if early_bytes and is_tls:
             early_bytes += record_overhead_bytes(early_bytes)
         connections = self._metering.connections
-        return socket is not None and connections.begin(socket, self, early_bytes=early_bytes)
+        connections.end_dropped()
+        return socket is not None and connections.begin(
+            socket, self, unless_sent=not is_tls, early_bytes=early_bytes
+        )
 
     def attach_to(self, link: Link) -> bool:
         """Begin on the connection of a server's end; return whether the kernel can be asked."""
@@ -100,8 +103,13 @@ class Exchange(PaidStream):
             self.bill(self._payer)
         if self._connection is not None:
             self._metering.connections.end(self._connection, self)
-        elif self.concluded is None and (tell := self.conclude(certain=False)) is not None:
-            tell()
+        else:
+            self._conclude_alone()
+
+    def drop(self) -> None:
+        """Have it end soon, in another thread, without waiting for anything."""
+        if not self.ended:
+            self._metering.connections.drop(self)
 
     # What the kernel says; it asks under a lock of its own.
 
@@ -132,7 +140,8 @@ class Exchange(PaidStream):
         if self.concluded is not None:
             return None
         # A connection that is gone without a word: nobody left, so what was handed over arrived.
-        unheard = self.ended and not (self.is_cut or certain or sent or leaving)
+        # Of what only the kernel sees, its last word is all there is.
+        unheard = self.ended and not (self.is_cut or certain or sent or leaving or self.is_blind)
         readings = self._readings(
             final=True, certain=certain, sent=sent or unheard, leaving=leaving
         )
@@ -173,15 +182,23 @@ class Exchange(PaidStream):
         connection = self._connection
         if connection is not None:
             self._metering.connections.refresh(connection, self)
-        elif self.concluded is None:
-            self._settle(self._readings(final=False), last=False)
+        else:
+            with self._metering.connections.locked():
+                if self.concluded is None:
+                    self._settle(self._readings(final=False), last=False)
 
     def give_up(self) -> None:
         """Conclude with what is known, since the process ends."""
         connection = self._connection
         if connection is not None:
             self._metering.connections.conclude(connection, self)
-        elif (tell := self.conclude(certain=False)) is not None:
+        else:
+            self._conclude_alone()
+
+    def _conclude_alone(self) -> None:
+        with self._metering.connections.locked():
+            tell = self.conclude(certain=False)
+        if tell is not None:
             tell()
 
     def _readings(
@@ -201,6 +218,9 @@ class Exchange(PaidStream):
             arrived = accepted
         payload_arrived = payload
         is_complete = sent or self.handed.is_all(payload, arrived, accepted)
+        if is_complete and (others := self.handed.foreign_bytes(payload, arrived)):
+            # Something else was served behind it, and not through us.
+            traffic, certain = traffic.without(others), False
         if not is_complete:
             payload_arrived = self.handed.payload_of(payload, arrived, accepted)
         return read_sent(

@@ -33,6 +33,8 @@ _CHUNKED_FIELD: Final = len(b"transfer-encoding: chunked\r\n")
 _CLOSE_FIELD: Final = len(b"connection: close\r\n")
 _LINE_END: Final = len(b"\r\n")
 _FIELD_MARKS: Final = len(b": \r\n")
+# Of a Content-Length that is meant: 64 bits.
+_LENGTH_DIGITS_MAX: Final = 19
 _PHRASES: Final = {status.value: len(status.phrase) for status in HTTPStatus}
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -46,7 +48,9 @@ def fields_bytes(headers: Headers) -> int:
 def declared_bytes(headers: Headers) -> int | None:
     """Return what ``Content-Length`` says, if it is there and a number."""
     values = [value for name, value in headers if name.lower() == b"content-length"]
-    return int(values[-1]) if values and values[-1].isdigit() else None
+    if not values or not values[-1].isdigit() or len(values[-1]) > _LENGTH_DIGITS_MAX:
+        return None
+    return int(values[-1])
 
 
 def head_bytes(

@@ -84,6 +84,15 @@ class Handed:
             return arrived >= self.stream_bytes(payload)
         return arrived >= max(accepted, payload)
 
+    def foreign_bytes(self, payload: int, arrived: int) -> int:
+        """Return how many of the bytes that arrived cannot be of this response.
+
+        Only a response has an end that is known, by its head; without TLS it is known to the byte.
+        """
+        if not self.head or not self.is_modelled or self.is_tls or self.may_shrink:
+            return 0
+        return max(arrived - self.http_bytes(payload), 0)
+
     def payload_of(self, payload: int, arrived: int, accepted: int) -> int:
         """Return how much of ``payload`` is in the bytes that arrived; see ``is_all``."""
         if not self.is_modelled:

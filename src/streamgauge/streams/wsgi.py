@@ -19,7 +19,12 @@ from streamgauge.streams.iterables import size_of
 from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.layers import Measured
 from streamgauge.streams.metering import Metering
-from streamgauge.streams.model import LAST_CHUNK_BYTES, STATUSES_WITHOUT_BODY, chunk_bytes
+from streamgauge.streams.model import (
+    LAST_CHUNK_BYTES,
+    STATUSES_WITHOUT_BODY,
+    chunk_bytes,
+    declared_bytes,
+)
 from streamgauge.streams.requests import Environ, WsgiRequestView
 from streamgauge.streams.wsgi_servers import link_of
 
@@ -143,10 +148,12 @@ class Response(Exchange):
         write = self._start_response(*given)
         if not self._sends:
             return write
-        self.status = int(status[:3])
+        self.status = int(status[:3]) if status[:3].isdecimal() else None
         self._counts = self._counts and self.status not in STATUSES_WITHOUT_BODY
-        lengths = [value for name, value in headers if name.lower() == "content-length"]
-        self._left = int(lengths[-1]) if lengths and lengths[-1].isdecimal() else None
+        self._left = declared_bytes(
+            (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+            for name, value in headers
+        )
         head = self._head() if self._head is not None else None
         if head is not None:
             self.handed.head, self.handed.is_modelled = head.size, True
@@ -237,6 +244,8 @@ class Response(Exchange):
         close = getattr(file, "close", None)
 
         def closing() -> None:
+            # While the server has its socket, the kernel can say what it took of the file.
+            self.refresh()
             try:
                 if close is not None:
                     close()

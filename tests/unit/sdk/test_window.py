@@ -200,3 +200,38 @@ def test_a_layer_is_told_also_when_its_slot_is_taken_up_again(stepped: Callable[
     assert event.metadata == {"bytes": 300, "sg_wire_bytes": 320}
     assert host.stats().counted_bytes == 300
     assert_conserved(host.stats())
+
+
+def test_a_hang_up_while_events_are_synced_leaves_nothing_behind(
+    stepped: Callable[..., Any],
+) -> None:
+    one = stepped(MemorySink())
+    one.engine.tally._page_bytes = 4_096
+    left = one.session("ada", kind=HeldSession)
+    left.add(1_000)
+    left.settle(600)
+    others = []
+    while len(one.engine.coalescer._open.blocks) < 2:
+        others.append(one.session(f"c{len(others)}"))
+        others[-1].add(1)
+    stays = one.session("bob", kind=HeldSession)
+    stays.add(1_000)
+    one.clock.advance(60)
+    sync = one.engine.spool.sync
+
+    def hang_up() -> Any:
+        one.engine.spool.sync = sync
+        left.finish(600)
+        return sync()
+
+    one.engine.spool.sync = hang_up
+    one.deliver()
+    for _ in range(3):
+        one.clock.advance(60)
+        one.deliver()
+    stays.finish(1_000)
+    one.clock.advance(60)
+    one.deliver()
+    one.deliver()
+    assert one.stats().acknowledged_bytes == 1_600 + len(others)
+    assert one.stats().open_bytes == 0

@@ -101,6 +101,20 @@ def serve(
 
 
 @pytest.fixture
+def serve_plainly() -> Iterator[Callable[[Any], Served]]:
+    """Serve an application as it is."""
+    servers: list[Served] = []
+
+    def start(app: Any) -> Served:
+        servers.append(Served(app, "httptools"))
+        return servers[-1]
+
+    yield start
+    for served in servers:
+        served.close()
+
+
+@pytest.fixture
 def sessions(
     streamgauge_ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
 ) -> list[StreamSession]:

@@ -22,6 +22,8 @@ from streamgauge.testing import MemorySink
 both = pytest.mark.parametrize("serve", ["h11", "httptools"], indirect=True)
 Serve = Callable[..., Any]
 WHOLE = b"x" * 200_000
+CHUNK_SIZES = (1, 15, 16, 255, 4_096, 100_000)
+FRAMED = sum(size + len(f"{size:x}") + 4 for size in CHUNK_SIZES) + 5
 
 
 class Records:
@@ -49,7 +51,7 @@ def records() -> Records:
 @pytest.fixture
 def app() -> Starlette:
     def chunks() -> Iterator[bytes]:
-        for size in (1, 15, 16, 255, 4_096, 100_000):
+        for size in CHUNK_SIZES:
             yield b"y" * size
 
     async def whole(request: Request) -> Response:
@@ -85,15 +87,34 @@ def test_http_is_exact_for_whole_and_chunked_responses(
     with httpx.Client(base_url=billed.address) as client:
         whole, chunked = client.get("/whole"), client.get("/chunked")
     first, second = records.wait(2)
-    framed = sum(size + len(f"{size:x}") + 4 for size in (1, 15, 16, 255, 4_096, 100_000)) + 5
     assert first.http.bytes == first.tls.bytes == http_size(whole, len(WHOLE))
-    assert second.http.bytes == second.tls.bytes == http_size(chunked, framed)
+    assert second.http.bytes == second.tls.bytes == http_size(chunked, FRAMED)
     assert [one.payload.bytes for one in (first, second)] == [len(WHOLE), 104_383]
     readings = [first.payload, first.http, first.tls, first.wire, first.wire_once]
     assert {reading.how for reading in readings} == {How.MEASURED}
     assert all(reading.final for reading in readings)
     assert first.is_complete
     assert first.connection == second.connection
+
+
+@pytest.mark.parametrize("paths", [("/whole", "/chunked"), ("/chunked", "/whole")])
+def test_what_is_not_metered_on_a_shared_connection_is_not_billed(
+    serve_plainly: Callable[[Any], Any],
+    app: Starlette,
+    records: Records,
+    streamgauge_ingestion: Ingestion,
+    paths: tuple[str, str],
+) -> None:
+    metered = StreamBytesMiddleware(app, ingestion=streamgauge_ingestion, on_measured=records)
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await (metered if scope["path"] == "/chunked" else app)(scope, receive, send)
+
+    with httpx.Client(base_url=serve_plainly(mounted).address) as client:
+        answers = {path: client.get(path) for path in paths}
+    (one,) = records.wait(1)
+    assert one.http.bytes == http_size(answers["/chunked"], FRAMED)
+    assert one.http.bytes < one.wire_once.bytes < 1.1 * one.http.bytes + 1_000
 
 
 @pytest.mark.parametrize("layer", ["http", "tls", "wire", "wire_once"])

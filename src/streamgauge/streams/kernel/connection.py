@@ -31,6 +31,10 @@ class Exchange(Protocol):
         """Return whether bytes of it are under way that only the kernel sees."""
         ...
 
+    def end(self) -> None:
+        """Note that the application has nothing more to say."""
+        ...
+
     def began(self, connection: Connection, info: TcpInfo) -> None:
         """Note where in the connection's stream it starts."""
         ...
@@ -94,9 +98,10 @@ class Connection:
 
     def read(self) -> TcpInfo | None:
         """Return its counters, also after this process has closed it; None: it is gone."""
-        # An event loop's socket is a number that may be another connection's by now.
         socket = self._socket()
-        if socket is not None and cookie(socket) == self.name and (info := read(socket)):
+        info = read(socket) if socket is not None else None
+        # An event loop's socket is a number, which may be another connection's by now.
+        if info is not None and socket is not None and cookie(socket) == self.name:
             return info
         return alive(self.identity)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -42,6 +43,7 @@ class Connections:
         self._lock = threading.RLock()
         self._heard = threading.Condition(self._lock)
         self._by_name: dict[int, Connection] = {}
+        self._dropped: deque[Exchange] = deque()
         self._over: list[tuple[int, Connection, Exchange]] = []
         self._found: dict[tuple[tuple[str, int], tuple[str, int]], FoundSocket] = {}
         self._watch = Watch(self._destroyed, self._look)
@@ -67,6 +69,7 @@ class Connections:
         exchange: Exchange,
         *,
         from_start: bool = True,
+        unless_sent: bool = False,
         early_bytes: int = 0,
     ) -> bool:
         """Serve ``exchange`` on the connection behind ``socket``.
@@ -76,6 +79,7 @@ class Connections:
             exchange: What is served; the connection's last one is concluded.
             from_start: Whether a connection that was not met before is new: its first exchange
                 carries the handshake.
+            unless_sent: Whether one that has sent bytes is not new: it served something else.
             early_bytes: What was sent of ``exchange`` already, in one piece.
 
         Returns:
@@ -96,7 +100,8 @@ class Connections:
                 if identity is None:
                     return False
                 self._watch.listen(identity.local_port)
-                connection = Connection(name, socket, identity, NOTHING if from_start else info)
+                is_new = from_start and not (unless_sent and info.sent)
+                connection = Connection(name, socket, identity, NOTHING if is_new else info)
                 self._by_name[name] = connection
             elif connection.current is not None:
                 if (missing := connection.current.missing(info)) > 0:
@@ -139,6 +144,15 @@ class Connections:
         with self._lock:
             self._over.append((self._clock.monotonic_ns(), connection, exchange))
 
+    def drop(self, exchange: Exchange) -> None:
+        """End ``exchange`` at the next look or beginning; called by finalisers, under any lock."""
+        self._dropped.append(exchange)
+
+    def end_dropped(self) -> None:
+        """End what finalisers have dropped."""
+        while self._dropped:
+            self._dropped.popleft().end()
+
     def conclude(self, connection: Connection, exchange: Exchange) -> None:
         """Conclude ``exchange`` with what is known now, since this process ends."""
         if not self.refresh(connection, exchange) and self.announced:
@@ -165,6 +179,7 @@ class Connections:
         Args:
             lost: Some announcements are gone, so every connection is suspect.
         """
+        self.end_dropped()
         now_ns = self._clock.monotonic_ns()
         with self._lock:
             due = [one for one in self._over if lost or now_ns - one[0] >= _LOOK_AGAIN_NS]

@@ -43,7 +43,7 @@ _ATTRIBUTE: Final = struct.Struct("=HH")
 # family, protocol, extensions, pad, states, sport, dport, source, destination, interface, cookie.
 _REQUEST: Final = struct.Struct("=BBBBI2s2s16s16sIQ")
 _PORT_AT: Final = _HEAD.size + 4
-_FILTER_PORTS_MAX: Final = 16
+FILTER_PORTS_MAX: Final = 16
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _LOAD_HALF, _JUMP_EQUAL, _RETURN = 0x28, 0x15, 0x06
 _PROGRAM: Final = struct.Struct("@HP")
@@ -265,7 +265,7 @@ def _raw_info(message: bytes) -> bytes | None:
 def _port_filter(ports: list[int]) -> bytes:
     """Return a classic BPF program that lets messages of these local ports pass."""
     everything = _INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFFFFFF)
-    if len(ports) > _FILTER_PORTS_MAX:
+    if len(ports) > FILTER_PORTS_MAX:
         return everything
     program = [_INSTRUCTION.pack(_LOAD_HALF, 0, 0, _PORT_AT)]
     for number, port in enumerate(ports):

@@ -156,6 +156,15 @@ class Traffic(NamedTuple):
     presumed: int = 0
     is_split: bool = False
 
+    def without(self, others: int) -> Traffic:
+        """Return it without so many bytes that arrived, and their share of what was on the wire."""
+        own = self.arrived - others
+        return self._replace(
+            arrived=own,
+            wire_out=self.wire_out * own // self.arrived,
+            retransmitted=self.retransmitted * own // self.arrived,
+        )
+
 
 def parse(data: bytes, *, queued: int | None = None) -> TcpInfo | None:
     """Return what the kernel said; None: it is too old to count bytes sent.

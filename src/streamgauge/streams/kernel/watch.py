@@ -10,7 +10,12 @@ import weakref
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from streamgauge.streams.kernel.netlink import Destroyed, Listener, LostError
+from streamgauge.streams.kernel.netlink import (
+    FILTER_PORTS_MAX,
+    Destroyed,
+    Listener,
+    LostError,
+)
 
 _LOOK_S: Final = 1.0
 _LOGGER: Final = logging.getLogger("streamgauge")
@@ -48,21 +53,33 @@ class Watch:
 
     def listen(self, port: int) -> None:
         """Hear of the sockets of a local port."""
-        if port in self._ports:
+        # Beyond what a filter takes it lets everything pass, whatever the port.
+        if port in self._ports or len(self._ports) > FILTER_PORTS_MAX:
             return
         self._ports.add(port)
         if self._thread is None:
-            try:
-                self._listener = Listener()
-            except OSError as error:
-                _LOGGER.warning("no netlink, so the ends of connections are estimated: %s", error)
-            self._thread = threading.Thread(
-                target=self._run, name="streamgauge-kernel", daemon=True
-            )
-            self._thread.start()
+            self._start()
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.only(self._ports)
+
+    def _start(self) -> None:
+        try:
+            self._listener = Listener()
+        except OSError as error:
+            _LOGGER.warning("no netlink, so the ends of connections are estimated: %s", error)
+        thread = threading.Thread(target=self._run, name="streamgauge-kernel", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The next connection of another port tries again; this one's end is estimated.
+            _LOGGER.warning("no thread hears of the ends of connections: %s", error)
+            if self._listener is not None:
+                self._listener.close()
+                self._listener = None
+            self._ports.clear()
+            return
+        self._thread = thread
 
     def close(self) -> None:
         """Stop the thread."""
