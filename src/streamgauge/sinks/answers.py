@@ -26,6 +26,7 @@ from streamgauge.sinks.transport import Answer
 _EPOCH_SECONDS_MIN: Final = 1_000_000_000
 # Answers of those who did not look at the batch; a server's error may come after it was kept.
 _TURNED_AWAY: Final = frozenset({301, 302, 303, 307, 308, 404, 405, 429})
+_REFUSING: Final = frozenset({400, 422})
 _MESSAGE_CHARS_MAX: Final = 4 * VALUE_SHOWN_CHARS_MAX
 
 
@@ -61,17 +62,22 @@ def settle(answer: Answer, batch: Sequence[Outgoing], *, address: str, now_ns: i
     Raises:
         AuthError: 401 or 403.
         BatchTooLargeError: 413.
-        BatchRefusedError: 400 or 422, with the events that the answer names.
+        BatchRefusedError: 400 or 422 in the API's form, with the events that the answer names.
         RetryLaterError: Anything else than an acknowledgement.
     """
     if answer.status in range(200, 300):
         return _acknowledge(answer, batch, address, now_ns)
     refusal = _decode_refusal(answer.body)
     said = f"{address} answered {answer.status}"
+    if refusal is None:
+        # Written by something before the API, which has not judged the events.
+        if answer.status in _REFUSING:
+            raise _later(answer, f"{said} without code and message; is it a usage API?", now_ns)
+        refusal = _Refused()
     if refusal.message or refusal.code:
         said = f"{said}: {refusal.message or refusal.code}"[:_MESSAGE_CHARS_MAX]
     match answer.status:
-        case 400 | 422:
+        case status if status in _REFUSING:
             raise BatchRefusedError(said, _guilty(refusal, batch))
         case 401 | 403:
             raise AuthError(said, retry_after_s(answer, now_ns), nothing_arrived=True)
@@ -108,11 +114,12 @@ def _acknowledge(answer: Answer, batch: Sequence[Outgoing], address: str, now_ns
     return Delivered(acknowledged=tuple(event.event_id for event in batch), wait_s=wait_s)
 
 
-def _decode_refusal(body: bytes) -> _Refused:
+def _decode_refusal(body: bytes) -> _Refused | None:
     try:
-        return msgspec.json.decode(body, type=_Refused)
+        refused = msgspec.json.decode(body, type=_Refused)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _Refused()
+        return None
+    return refused if refused.code or refused.message or refused.errors else None
 
 
 def _guilty(refused: _Refused, batch: Sequence[Outgoing]) -> tuple[Refusal, ...]:

@@ -216,9 +216,17 @@ def test_a_refusal_with_a_list_names_the_guilty(
     }
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b'{"message":"bad"}', b'{"errors":"x"}', b"\xff"]
-)
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"errors":"x"}', b"\xff"])
+def test_a_refusal_that_is_not_the_apis_condemns_nothing(
+    server: Any, sink: DodoSink, event: Event, body: bytes, status: int
+) -> None:
+    server.then(status, body)
+    with pytest.raises(RetryLaterError, match=f"answered {status} without code"):
+        sink.deliver([event("a-0")])
+
+
+@pytest.mark.parametrize("body", [b'{"message":"bad"}', b'{"code":"BAD"}'])
 def test_a_refusal_without_a_list_names_nobody(
     server: Any, sink: DodoSink, event: Event, body: bytes
 ) -> None:
