@@ -156,5 +156,5 @@ def _seconds_until(value: str, now_ns: int) -> float | None:
         return seconds - now_ns / NS_PER_S if seconds >= _EPOCH_SECONDS_MIN else float(seconds)
     try:
         return (to_ns(parsedate_to_datetime(text)) - now_ns) / NS_PER_S
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -133,7 +133,7 @@ class Skew:
         """Take the date of an answer; return whether it changes what is late."""
         try:
             there_ns = to_ns(parsedate_to_datetime(answer.headers.get("date", "")))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return False
         before, ahead_ns = self.ns, there_ns - now_ns
         # A date has no fractions, and an answer takes its time.

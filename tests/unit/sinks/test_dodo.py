@@ -101,6 +101,8 @@ def test_a_passing_trouble_asks_for_the_same_batch_later(
         ({"Retry-After": formatdate(NOW_S - 30, usegmt=True)}, 0.0),
         ({"Retry-After": "999999999"}, 600.0),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Mon, 99999999999999999999 Jan 2026 00:00:00 GMT"}, None),
+        ({"Retry-After": "Mon, 01 Jan 2026 00:00:00 +99999999999999"}, None),
         ({"X-RateLimit-Reset": "12"}, 12.0),
         ({"X-RateLimit-Reset": str(NOW_S + 5)}, 5.0),
         ({"X-RateLimit-Reset": "12", "X-RateLimit-Remaining": "3"}, None),
