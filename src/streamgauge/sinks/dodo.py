@@ -21,7 +21,7 @@ from streamgauge.sinks.base import (
     RetryLaterError,
 )
 from streamgauge.sinks.doubt import Doubts, is_answered
-from streamgauge.sinks.late import HELD_REASON, LatePolicy, Skew, check_late, dressed
+from streamgauge.sinks.late import HELD_REASON, LatePolicy, Skew, check_late, dressed, is_held
 from streamgauge.sinks.transport import Answer, HttpTransport
 
 KEY_VARIABLE: Final = "DODO_PAYMENTS_API_KEY"
@@ -107,8 +107,16 @@ class DodoSink:
 
     def deliver(self, batch: Sequence[Outgoing]) -> Delivered:
         """Post the batch as one request; a key that is not accepted is read again once."""
-        found = self._doubts.settle(batch, self._clock.time_ns()) if self._late else {}
-        delivered = self._send([event for event in batch if event.event_id not in found])
+        return self._deliver(batch)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def _deliver(self, batch: Sequence[Outgoing], *, again: bool = False) -> Delivered:
+        found = self._found(batch) if self._late else {}
+        left = [event for event in batch if event.event_id not in found]
+        delivered = self._send(left, again=again)
         self._doubts.forget(batch)
         return Delivered(
             acknowledged=(*delivered.acknowledged, *found),
@@ -117,11 +125,14 @@ class DodoSink:
             wait_s=delivered.wait_s,
         )
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._transport.close()
+    def _found(self, batch: Sequence[Outgoing]) -> dict[str, Late | None]:
+        now_ns = self._clock.time_ns()
+        there_ns = now_ns + self._skew.ns
+        tried = [event for event in batch if event.attempted_at_ns is not None]
+        held = {event.event_id for event in tried if is_held(event, self._late, there_ns)}
+        return self._doubts.settle(batch, now_ns, held)
 
-    def _send(self, batch: Sequence[Outgoing], *, again: bool = False) -> Delivered:
+    def _send(self, batch: Sequence[Outgoing], *, again: bool) -> Delivered:
         there_ns = self._clock.time_ns() + self._skew.ns
         wire = {event.event_id: dressed(event, self._late, there_ns) for event in batch}
         late = {id: dress.late for id, dress in wire.items() if dress.late is not None}
@@ -137,7 +148,7 @@ class DodoSink:
         is_news = self._late is not None and self._skew.learn(answer, self._clock.time_ns())
         if is_news and not again and answer.status in _REFUSING_STATUSES:
             # Our clock, and with it what we took for late, was wrong.
-            return self._send(batch, again=True)
+            return self._deliver(batch, again=True)
         settled = settle(
             answer, sent, address=self._transport.address, now_ns=self._clock.time_ns()
         )

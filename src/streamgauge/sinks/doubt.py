@@ -1,12 +1,13 @@
 """Events that may have arrived long ago: the other side is asked before they are sent again.
 
 Dodo Payments ignores an id that it has seen, and does not say for how long. Within the hour in
-which it takes a timestamp this is relied on, and beyond it is asked, ``GET /events/{id}``.
+which it takes a timestamp this is relied on, and beyond it is asked, ``GET /events/{id}``. So it is
+for an event that is about to be held back, which is never sent again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -34,14 +35,21 @@ class Doubts:
         self._absent_at_ns: dict[str, int] = {}
         self._found: dict[str, Late | None] = {}
 
-    def settle(self, batch: Sequence[Outgoing], now_ns: int) -> dict[str, Late | None]:
+    def settle(
+        self, batch: Sequence[Outgoing], now_ns: int, held: Container[str] = ()
+    ) -> dict[str, Late | None]:
         """Return those of ``batch`` that are there already, with what became of their timestamp.
+
+        Args:
+            batch: What is to be delivered.
+            now_ns: The time.
+            held: The ids of those that would not be sent, but held back.
 
         Raises:
             BatchTooLargeError: Too many would have to be asked for at once.
             RetryLaterError: The other side does not answer; what it said so far is kept.
         """
-        doubtful = [event for event in batch if self._is_doubtful(event, now_ns)]
+        doubtful = [event for event in batch if self._is_doubtful(event, now_ns, held)]
         if len(doubtful) > ASKED_AT_ONCE_MAX:
             raise BatchTooLargeError(f"{len(doubtful)} events may have arrived before")
         for event in doubtful:
@@ -62,9 +70,11 @@ class Doubts:
             self._found.pop(event.event_id, None)
             self._absent_at_ns.pop(event.event_id, None)
 
-    def _is_doubtful(self, event: Outgoing, now_ns: int) -> bool:
+    def _is_doubtful(self, event: Outgoing, now_ns: int, held: Container[str]) -> bool:
         if event.attempted_at_ns is None or event.event_id in self._found:
             return False
+        if event.event_id in held:
+            return event.event_id not in self._absent_at_ns
         since_ns = max(event.attempted_at_ns, self._absent_at_ns.get(event.event_id, 0))
         return abs(now_ns - since_ns) > LATE_S_MAX * NS_PER_S
 

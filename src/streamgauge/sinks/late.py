@@ -105,6 +105,11 @@ def dressed(event: Outgoing, policy: LatePolicy | None, now_ns: int) -> Dressed:
     return Dressed(body, moved(at, stamp), iso(at))
 
 
+def is_held(event: Outgoing, policy: LatePolicy | None, now_ns: int) -> bool:
+    """Return whether ``policy`` holds the event back at the other side's time ``now_ns``."""
+    return policy is LatePolicy.HOLD and dressed(event, policy, now_ns).late is Late.HELD
+
+
 def moved(measured: datetime, stamped: datetime) -> Late | None:
     """Return what it means that an event counts at another time than measured."""
     at, to = utc(to_ns(measured)), utc(to_ns(stamped))

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from streamgauge.core.clock import utc
+from streamgauge.core.limits import LATE_S_MAX
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.sdk.dead_letters import DeadLetters
 from streamgauge.sinks.dodo import DodoSink
@@ -266,6 +267,27 @@ def test_what_comes_late_is_held_aside_if_asked_and_holds_up_nothing(
     assert (stats.held_bytes, stats.refused_bytes, stats.acknowledged_bytes) == (5, 5, 6)
     (letter,) = DeadLetters(host.engine.spool.directory, "held").read()
     assert letter.reason.startswith("held: measured at 2026-03-10T22:00:00Z")
+    assert_conserved(stats)
+
+
+def test_what_may_have_arrived_is_asked_for_before_it_is_held(
+    process: Make, dodo: Dodo, clock: ManualClock
+) -> None:
+    host = process("hold")
+    host.track(5, event_id="arrived")
+    clock.advance(LATE_S_MAX - 100)
+    dodo.loses_answers = True
+    host.engine.adopt()
+    host.deliver()
+    assert dodo.total_bytes() == 5
+    dodo.loses_answers = False
+    host.track(6, event_id="new")
+    clock.advance(200)
+    host.deliver()
+    assert dodo.asked == ["arrived"]
+    assert dodo.total_bytes() == 11
+    stats = host.stats()
+    assert (stats.held_bytes, stats.refused_bytes, stats.acknowledged_bytes) == (0, 0, 11)
     assert_conserved(stats)
 
 
