@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket as sockets
 from collections.abc import Callable, Iterable
 from socket import socket as Socket  # noqa: N812 - arguments have the other name
 from types import TracebackType
@@ -54,17 +55,17 @@ class MeasuredSocket:
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Receive, and count."""
         data: bytes = self._socket.recv(size, flags)
-        self._received(len(data), size)
+        self._received(len(data), size, flags)
         return data
 
     def recv_into(self, buffer: bytearray | memoryview, size: int = 0, flags: int = 0) -> int:
         """Receive into a buffer, and count."""
-        return self._received(self._socket.recv_into(buffer, size, flags), len(buffer))
+        return self._received(self._socket.recv_into(buffer, size, flags), len(buffer), flags)
 
     def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """Receive, and count."""
         data, address = self._socket.recvfrom(size, flags)
-        self._received(len(data), size)
+        self._received(len(data), size, flags)
         return data, address
 
     def recvfrom_into(
@@ -72,18 +73,18 @@ class MeasuredSocket:
     ) -> tuple[int, Any]:
         """Receive into a buffer, and count."""
         received, address = self._socket.recvfrom_into(buffer, size, flags)
-        return self._received(received, len(buffer)), address
+        return self._received(received, len(buffer), flags), address
 
     def recvmsg(self, size: int, *rest: Any) -> Any:  # noqa: ANN401 - as the socket's
         """Receive, and count."""
         message = self._socket.recvmsg(size, *rest)
-        self._received(len(message[0]), size)
+        self._received(len(message[0]), size, *rest[1:])
         return message
 
     def recvmsg_into(self, buffers: Iterable[Any], *rest: Any) -> Any:  # noqa: ANN401
         """Receive into buffers, and count."""
         message = self._socket.recvmsg_into(buffers, *rest)
-        self._received(message[0], 1)
+        self._received(message[0], 1, *rest[1:])
         return message
 
     def write(self, data: Data, /) -> int:
@@ -123,8 +124,10 @@ class MeasuredSocket:
         self._on_send(size)
         return size
 
-    def _received(self, size: int, asked: int) -> int:
-        self._on_receive(size)
+    def _received(self, size: int, asked: int, flags: int = 0) -> int:
+        if not flags & sockets.MSG_PEEK:
+            # What is only looked at is received again.
+            self._on_receive(size)
         if not size and asked:
             self._stream.peer_is_done = True
         return size

@@ -285,3 +285,23 @@ def test_what_cannot_be_measured_is_refused(pair: Pair, meters: Meters) -> None:
     with one, other, pytest.raises(InvalidInputError, match="connection"):
         meter.follow(one, customer_id="ann")
     assert meter.count == 0
+
+
+def test_what_is_only_looked_at_is_billed_when_it_is_received(
+    pair: Pair, meters: Meters, billed: Callable[[], Any]
+) -> None:
+    client, server = pair
+    with meters(direction="ingress").socket(server, customer_id="ann") as ours:
+        looks: list[Callable[[int], object]] = [
+            lambda flags: ours.recv(10, flags),
+            lambda flags: ours.recv_into(bytearray(10), 10, flags),
+            lambda flags: ours.recvfrom(10, flags),
+            lambda flags: ours.recvfrom_into(bytearray(10), 10, flags),
+            lambda flags: ours.recvmsg(10, 0, flags),
+            lambda flags: ours.recvmsg_into([bytearray(10)], 0, flags),
+        ]
+        for receive_ten in looks:
+            client.sendall(b"0123456789")
+            receive_ten(socket.MSG_PEEK | socket.MSG_WAITALL)
+            receive_ten(socket.MSG_WAITALL)
+        assert billed() == {"ann": 60}
