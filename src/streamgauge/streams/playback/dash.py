@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, NamedTuple
-from urllib.parse import urljoin
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -21,6 +20,7 @@ from streamgauge.streams.playback.segments import (
     Segment,
     Template,
     filled,
+    joined,
     microseconds,
     path_at,
     quoted_path_at,
@@ -151,7 +151,7 @@ def _segment(levels: tuple[Element, ...]) -> Segment:
 
 
 def _base(base: str, element: Element) -> str:
-    return urljoin(base, (element.findtext("BaseURL") or "").strip())
+    return joined(base, (element.findtext("BaseURL") or "").strip())
 
 
 def _whole(attributes: dict[str, str], name: str, default: int) -> int:

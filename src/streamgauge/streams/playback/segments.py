@@ -10,6 +10,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
 
+from streamgauge.core.errors import InvalidInputError
+
 US_PER_S: Final = 1_000_000
 _IDENTIFIER: Final = re.compile(r"\$(RepresentationID|Bandwidth|Number|Time)?(?:%0(\d{1,2})d)?\$")
 
@@ -116,7 +118,23 @@ def path_at(base: str, reference: str) -> str:
 
 def quoted_path_at(base: str, reference: str) -> str:
     """Return the same, quoted as it stands in addresses."""
-    return urlsplit(urljoin(base, reference)).path
+    return urlsplit(joined(base, reference)).path
+
+
+def joined(base: str, reference: str) -> str:
+    """Return the address that ``reference`` means in a document at ``base``.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    try:
+        address = urljoin(base, reference)
+        urlsplit(address)
+    except ValueError:
+        raise InvalidInputError(
+            "manifest", reference[:80], "name addresses that are valid"
+        ) from None
+    return address
 
 
 def filled(template: str, *, representation_id: str, bandwidth: str) -> str:
