@@ -27,7 +27,7 @@ from streamgauge.sdk.notices import Notices
 from streamgauge.sdk.session import StreamSession
 from streamgauge.sdk.spool import Spool
 from streamgauge.sdk.tally import Tally, TallyFullError
-from streamgauge.sdk.window import Fresh, Place, Window, refresh
+from streamgauge.sdk.window import Fresh, Place, Window, awaits, refresh
 from streamgauge.sdk.windows import Windows
 
 # Long enough for a thread that waits to be woken.
@@ -118,7 +118,7 @@ class Coalescer:
 
     def on_the_way(self) -> bool:
         """Return whether bytes of streams that have ended may still arrive; asks once more."""
-        return any(proof.awaited for proof in refresh(self._every_window()))
+        return awaits(self._every_window())
 
     def close(self) -> None:
         """Make events of everything; what sessions add from now on is turned away and counted.

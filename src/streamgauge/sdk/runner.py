@@ -14,7 +14,8 @@ from streamgauge.sdk.worker import Worker
 
 _BOUNDARY_S_MIN = 0.01
 _STOP_S = 1.0
-_ARRIVAL_S = 0.01
+_ARRIVAL_S = 0.005
+_ARRIVAL_S_MAX = 0.1
 
 
 class Runner:
@@ -81,10 +82,12 @@ class Runner:
 
     def _arrived(self, deadline_s: float) -> bool:
         """Wait for bytes of streams that have ended; return whether none is on its way."""
+        wait_s = _ARRIVAL_S
         while self.engine.coalescer.on_the_way():
             if time.monotonic() >= deadline_s:
                 return False
-            time.sleep(_ARRIVAL_S)
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _ARRIVAL_S_MAX)
         return True
 
     def _settled(self, deadline_s: float) -> bool:

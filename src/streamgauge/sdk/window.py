@@ -165,9 +165,19 @@ class Window:
             number = block.following(at)
 
 
-def refresh(windows: Iterable[Window]) -> list[Proof]:
+def refresh(windows: Iterable[Window]) -> None:
     """Ask who knows more of bytes that are held back, each once; no lock is held meanwhile."""
-    proofs = {id(proof): proof for window in windows for proof in window.proofs()}
-    for proof in proofs.values():
+    for proof in _proofs(windows):
         proof.refresh()
-    return [*proofs.values()]
+
+
+def awaits(windows: Iterable[Window]) -> bool:
+    """Return whether bytes of streams that have ended are on their way; asks of these alone."""
+    awaited = [proof for proof in _proofs(windows) if proof.awaited]
+    for proof in awaited:
+        proof.refresh()
+    return any(proof.awaited for proof in awaited)
+
+
+def _proofs(windows: Iterable[Window]) -> list[Proof]:
+    return [*{id(proof): proof for window in windows for proof in window.proofs()}.values()]

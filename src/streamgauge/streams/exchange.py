@@ -165,6 +165,7 @@ class Exchange(PaidStream):
         """
         self._connection = self._info = None
         self._traffic = _NO_TRAFFIC
+        self.handed.head = self.handed.framing = 0
         self.leave()
         if self._metering.layer != "payload":
             self.concluded = self._readings(final=True)
