@@ -58,6 +58,8 @@ class Deliverer:
         self._attempts = attempts
         self._backoff = backoff or Backoff()
         self._not_before_ns = 0
+        # Queues that could not note their answers, by name.
+        self._stuck: set[str] = set()
         self.stopped = False
         self.key_refused = False
         """Whether the key was not accepted in the last step."""
@@ -100,7 +102,11 @@ class Deliverer:
         batch: list[Parcel] = []
         ids: set[str] = set()
         size_bytes, trouble = 0, False
-        for queue in sorted(queues, key=lambda queue: queue.head_ns):
+        # What one cannot note comes again and again; it waits until the others are empty.
+        in_order = sorted(queues, key=lambda queue: (queue.name in self._stuck, queue.head_ns))
+        for queue in in_order:
+            if batch and queue.name in self._stuck:
+                break
             room = self._batch_events_max - len(batch)
             if room <= 0 or size_bytes > DELIVERY_BYTES_MAX:
                 break
@@ -215,8 +221,10 @@ class Deliverer:
                 removed = queue.settle(events, verdicts)
             except OSError as error:
                 stuck.add(queue)
+                self._stuck.add(queue.name)
                 self._notices.tell("spool", f"the disk refuses the spool, events wait: {error}")
                 continue
+            self._stuck.discard(queue.name)
             if self._attempts is not None:
                 self._attempts.settle(queue.name, events[-1].number)
             if removed:

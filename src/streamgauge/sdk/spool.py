@@ -204,7 +204,7 @@ class Spool:
             OSError: Refused events could not be kept; nothing was settled.
         """
         before = self._outbox.checkpoint.settled
-        removed = self._outbox.settle(events, verdicts)
+        removed = self.reserve.spend_on(lambda: self._outbox.settle(events, verdicts))
         self.head_ns = events[-1].spooled_at_ns
         self._note_settled(before)
         return removed

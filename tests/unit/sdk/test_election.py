@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from streamgauge.core.memory import MemoryDirectory
 from streamgauge.sdk.dead_letters import DeadLetters
 from streamgauge.sdk.drain import drain_spools
 from streamgauge.sdk.election import is_role_file
+from streamgauge.sdk.sibling import Sibling
 from streamgauge.sinks.base import (
     AuthError,
     BatchRefusedError,
@@ -319,6 +321,36 @@ def test_a_live_spool_that_cannot_be_read_holds_up_no_other(
     assert leader.engine.settled()
     assert not broken.engine.settled()
     assert "cannot be delivered from here" in leader.stats().last_error
+
+
+def test_a_spool_that_cannot_note_its_answers_holds_up_no_other_and_recovers(
+    workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Far()
+    leader, broken = workers(2, sink, batch_events_max=2)
+    for n in range(6):
+        broken.track(n)
+    broken.engine.tick()
+    leader.clock.advance(1)
+    for n in range(6):
+        leader.track(10 + n)
+    settle = Sibling.settle
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Sibling, "settle", refuse)
+    leader.engine.adopt()
+    for _ in range(2):
+        leader.deliver()
+    assert leader.engine.settled()
+    assert not broken.engine.settled()
+
+    monkeypatch.setattr(Sibling, "settle", settle)
+    leader.deliver()
+    broken.deliver()
+    assert broken.engine.settled()
+    assert sum(sink.kept.values()) == sum(range(6)) + sum(range(10, 16))
 
 
 def test_a_spool_that_was_met_while_it_was_made_is_delivered_soon_after(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from streamgauge.core.disk import OsDirectory
 from streamgauge.core.files import File, Page
 from streamgauge.core.limits import ADOPTED_AT_ONCE_MAX
 from streamgauge.core.memory import MemoryDirectory, MemoryFile
+from streamgauge.sdk.dead_letters import DeadLetters
 from streamgauge.sdk.drain import drain_spools
-from streamgauge.sdk.records import Draft
+from streamgauge.sdk.records import DeadLetter, Draft
 from streamgauge.sdk.session import LockedStreamSession
 from streamgauge.sinks.base import RetryLaterError
 from streamgauge.testing import MemorySink, assert_conserved
@@ -139,6 +140,27 @@ def test_neither_flush_nor_close_says_yes_while_the_journal_refuses(
     assert not ingestion.flush(0.2)
     assert not ingestion.close(0.2)
     assert ingestion.stats().open_bytes == 5
+
+
+def test_on_a_full_disk_refused_events_are_kept_in_the_room_of_the_reserve(
+    stepped: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = MemorySink()
+    sink.refuse(lambda _event: "unknown customer")
+    host = stepped(sink)
+    directory, keep = host.engine.spool.directory, DeadLetters.keep
+
+    def keep_if_room(letters: DeadLetters, refused: Sequence[DeadLetter]) -> int:
+        if "reserve" in directory.names():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return keep(letters, refused)
+
+    monkeypatch.setattr(DeadLetters, "keep", keep_if_room)
+    host.track(7)
+    host.engine.adopt()
+    host.deliver()
+    assert host.engine.settled()
+    assert [letter.reason for letter in DeadLetters(directory).read()] == ["unknown customer"]
 
 
 def test_a_plain_call_that_comes_after_the_end_is_turned_away_and_counted(stepped: Any) -> None:
