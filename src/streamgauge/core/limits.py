@@ -221,3 +221,6 @@ MANIFEST_TEMPLATES_MAX: Final = 10_000
 MANIFEST_CHARS_MAX: Final = 4 * 1024 * 1024
 # Topics of MQTT whose payer is remembered; beyond, the one unused longest is asked about again.
 MQTT_TOPICS_MAX: Final = 10_000
+# A payer that could not be looked up is asked for again this much later: a database that restarts
+# is back, and one that is down is not asked for every message.
+PAYER_RETRY_S: Final = 10

@@ -18,7 +18,7 @@ import msgspec
 
 from streamgauge.core.clock import NS_PER_S, Clock, SystemClock
 from streamgauge.core.errors import InvalidInputError
-from streamgauge.core.limits import ENDS_KEPT_MAX
+from streamgauge.core.limits import ENDS_KEPT_MAX, PAYER_RETRY_S
 from streamgauge.sdk.ingestion import Ingestion
 from streamgauge.sdk.session import StreamSession
 from streamgauge.streams.kernel.netlink import Destroyed, living
@@ -198,14 +198,16 @@ class MosquittoMeter:
             if not lines or known.start is not NOTHING:
                 del self._named[known.peer]
             known.is_named = True
-            known.session = self._open(client)
+            self._open(known, client)
+        elif known.ask is not None and self._clock.monotonic_ns() >= known.ask[0]:
+            self._open(known, known.ask[1])
         if known.session is not None:
             size = known.carried(self._layer, sends=self._sends) - known.billed
             if size > 0:
                 known.session.add(size)
                 known.billed += size
                 self._billed += size
-        return True
+        return known.ask is None
 
     def _meet(self, one: Destroyed) -> _Connection:
         known = self._known.get(one.cookie)
@@ -233,16 +235,16 @@ class MosquittoMeter:
             known.session.close()
         self._unattributed += max(known.carried(self._layer, sends=self._sends) - known.billed, 0)
 
-    def _open(self, client: BrokerClient) -> StreamSession | None:
+    def _open(self, known: _Connection, client: BrokerClient) -> None:
+        known.ask = None
         try:
             customer_id = self._customer(client)
-            if customer_id is None:
-                return None
-            metadata = self._metadata(client) if self._metadata is not None else None
-            return self._ingestion.session(customer_id=customer_id, metadata=metadata)
+            if customer_id is not None:
+                metadata = self._metadata(client) if self._metadata is not None else None
+                known.session = self._ingestion.session(customer_id=customer_id, metadata=metadata)
         except Exception as error:  # noqa: BLE001 - the caller's functions; others are billed
             self._complaints.add("customer= or metadata= failed for a client of MQTT", error)
-            return None
+            known.ask = (self._clock.monotonic_ns() + PAYER_RETRY_S * NS_PER_S, client)
 
     def _look(self, *, lost: bool) -> None:
         """Leave it to the next poll, which misses connections that are gone."""
@@ -262,7 +264,7 @@ class MosquittoMeter:
 class _Connection:
     """A connection of the broker."""
 
-    __slots__ = ("billed", "info", "ip_bytes", "is_named", "missed", "over_at_ns", "peer",
+    __slots__ = ("ask", "billed", "info", "ip_bytes", "is_named", "missed", "over_at_ns", "peer",
                  "session", "start")  # fmt: skip
 
     def __init__(self, one: Destroyed, start: TcpInfo) -> None:
@@ -273,6 +275,8 @@ class _Connection:
         self.info = one.info
         self.session: StreamSession | None = None
         self.is_named = False
+        # When to ask again who pays, after that failed.
+        self.ask: tuple[int, BrokerClient] | None = None
         self.billed = 0
         self.missed = 0
         self.over_at_ns: int | None = None

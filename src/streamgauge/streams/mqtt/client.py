@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from streamgauge.core.clock import Clock, SystemClock
-from streamgauge.core.limits import MQTT_TOPICS_MAX
+from streamgauge.core.clock import NS_PER_S, Clock, SystemClock
+from streamgauge.core.limits import MQTT_TOPICS_MAX, PAYER_RETRY_S
 from streamgauge.sdk.ingestion import Ingestion
 from streamgauge.sdk.session import StreamSession
 from streamgauge.streams.payers import Complaints
@@ -52,7 +52,8 @@ class MqttMeter:
     Args:
         ingestion: Where to.
         customer: Says who pays for a topic; None: nobody. Asked once for each of the
-            ``MQTT_TOPICS_MAX`` topics that are used most recently.
+            ``MQTT_TOPICS_MAX`` topics that are used most recently, and again ``PAYER_RETRY_S``
+            after it failed.
         metadata: Says what the bytes of a topic are.
         clock: Spaces log lines.
 
@@ -71,9 +72,11 @@ class MqttMeter:
         self._ingestion = ingestion
         self._customer = customer
         self._metadata = metadata
-        self._complaints = Complaints(clock or SystemClock())
+        self._clock = clock or SystemClock()
+        self._complaints = Complaints(self._clock)
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, StreamSession | None] = OrderedDict()
+        self._ask_at_ns: dict[str, int] = {}
         self.unattributed_bytes = 0
 
     @property
@@ -117,6 +120,7 @@ class MqttMeter:
         """End the sessions; twice is once, and messages that come later still count."""
         with self._lock:
             sessions, self._sessions = self._sessions, OrderedDict()
+            self._ask_at_ns.clear()
         for session in sessions.values():
             if session is not None:
                 session.close()
@@ -132,15 +136,20 @@ class MqttMeter:
     def _session(self, topic: str) -> StreamSession | None:
         try:
             self._sessions.move_to_end(topic)
+            ask_at_ns = self._ask_at_ns.get(topic) if self._ask_at_ns else None
+            if ask_at_ns is not None and self._clock.monotonic_ns() >= ask_at_ns:
+                self._sessions[topic] = self._open(topic)
         except KeyError:
             self._sessions[topic] = self._open(topic)
             if len(self._sessions) > MQTT_TOPICS_MAX:
-                _, oldest = self._sessions.popitem(last=False)
+                gone, oldest = self._sessions.popitem(last=False)
+                self._ask_at_ns.pop(gone, None)
                 if oldest is not None:
                     oldest.close()
         return self._sessions[topic]
 
     def _open(self, topic: str) -> StreamSession | None:
+        self._ask_at_ns.pop(topic, None)
         try:
             customer_id = self._customer(topic)
             if customer_id is None:
@@ -149,6 +158,7 @@ class MqttMeter:
             return self._ingestion.session(customer_id=customer_id, metadata=metadata)
         except Exception as error:  # noqa: BLE001 - the caller's functions; messages go on
             self._complaints.add("customer= or metadata= failed for a topic of MQTT", error)
+            self._ask_at_ns[topic] = self._clock.monotonic_ns() + PAYER_RETRY_S * NS_PER_S
             return None
 
 
