@@ -89,6 +89,10 @@ class OsLock:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
+    def is_whole(self) -> bool:
+        """Return whether its file is still in a directory."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink > 0
+
     def release(self) -> None:
         """Give it up."""
         if self._fd >= 0:

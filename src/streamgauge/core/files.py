@@ -56,6 +56,10 @@ class Page(Protocol):
 class Lock(Protocol):
     """A held lock; its holder is alive exactly as long as it is held."""
 
+    def is_whole(self) -> bool:
+        """Return whether it still keeps others out: its file was not removed under it."""
+        ...
+
     def release(self) -> None:
         """Give it up; twice is once."""
         ...

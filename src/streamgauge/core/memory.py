@@ -56,6 +56,10 @@ class MemoryLock:
         self._held = held
         self._name = name
 
+    def is_whole(self) -> bool:
+        """Return whether it is held."""
+        return self._name in self._held
+
     def release(self) -> None:
         """Give it up."""
         self._held.discard(self._name)

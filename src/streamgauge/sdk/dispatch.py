@@ -117,6 +117,10 @@ class Dispatch:
             spool.abandon()
 
     def _is_elected(self) -> bool:
+        if self.election.is_lost:
+            self._notices.tell("election", "the file of the deliverer was removed from outside")
+            self.adopter.give_up()
+            self.election.abandon()
         if self.election.is_ours:
             return True
         try:

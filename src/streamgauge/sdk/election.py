@@ -73,6 +73,11 @@ class Election:
         """Return whether we deliver."""
         return self._is_private or self._lock is not None
 
+    @property
+    def is_lost(self) -> bool:
+        """Return whether the role's file was removed from outside: another may have the role."""
+        return self._lock is not None and not self._lock.is_whole()
+
     def stand(self) -> bool:
         """Take the role if it is free; return whether it is ours.
 
@@ -116,7 +121,7 @@ class Election:
 
     def resign(self) -> None:
         """Give up the role for good, as the last step of its holder."""
-        if self._lock is not None:
+        if self._lock is not None and self._lock.is_whole():
             with contextlib.suppress(OSError):
                 self._root.remove(self.name)
         self.abandon()

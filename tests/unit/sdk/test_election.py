@@ -246,6 +246,37 @@ def test_a_refused_key_passes_the_role_on_and_is_tried_once_a_minute_in_all(work
     assert hosts[1].engine.settled()
 
 
+def test_a_role_whose_file_was_removed_from_outside_is_given_up_to_who_took_it(
+    workers: Any, root: OsDirectory
+) -> None:
+    sink = Far()
+    first, second = workers(2, sink)
+    first.engine.adopt()
+    root.remove(first.engine.dispatch.election.name)
+    second.engine.adopt()
+    assert second.engine.dispatch.election.is_ours
+    first.track(5)
+    first.deliver()
+    assert sink.offers == []
+    assert not first.stats().delivers
+    second.engine.adopt()
+    second.deliver()
+    assert [*sink.kept.values()] == [5]
+
+
+def test_who_lost_the_role_unnoticed_leaves_the_file_of_its_successor(
+    workers: Any, root: OsDirectory
+) -> None:
+    first, second, third = workers(3, Far())
+    first.engine.adopt()
+    root.remove(first.engine.dispatch.election.name)
+    second.engine.adopt()
+    first.engine.dispatch.resign()
+    third.engine.adopt()
+    assert second.stats().delivers
+    assert not third.stats().delivers
+
+
 def test_a_forked_process_does_not_inherit_the_role(workers: Any, root: OsDirectory) -> None:
     (leader,) = workers(1, Far())
     copy = leader.engine.dispatch.election
