@@ -183,6 +183,9 @@ BILL_HEADER_BYTES_MAX: Final = 3_000
 LOG_LINE_BYTES_MAX: Final = 64 * 1024
 # Ended connections whose lines were not read yet: minutes at a thousand a second, 64 MB.
 ENDS_KEPT_MAX: Final = 200_000
+# A connection that asks for nothing for so long; nginx closes one after 75 s unless it is told
+# otherwise. Meanwhile the log is read again from its last line, and ids after that are kept.
+NGINX_QUIET_S_MAX: Final = 600
 # One line a minute per cause says enough in a log.
 LOG_INTERVAL_S: Final = 60
 # Directories listed as left alone; a planted crowd must not fill memory.

@@ -12,6 +12,7 @@ import pytest
 
 from streamgauge import Ingestion, InvalidInputError
 from streamgauge.core.clock import NS_PER_S
+from streamgauge.core.limits import NGINX_QUIET_S_MAX
 from streamgauge.nginx import BILL_HEADER, NginxLog, bill_header
 from streamgauge.streams.kernel.netlink import Destroyed
 from streamgauge.streams.kernel.tcp_info import NOTHING
@@ -370,3 +371,21 @@ def test_a_closed_ingestion_leaves_the_log_where_it_is(
         nginx.reader.poll()
     assert nginx._ingestion.stats().turned_away == {}
     assert nginx.reader.stats().waiting_responses == 1
+
+
+def test_an_open_connection_does_not_hold_up_the_place_in_the_log_for_good(
+    nginx: Nginx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nginx.reader._joining, "_exists", lambda _line: True)
+    nginx.write()
+    for _ in range(100):
+        nginx.write(port="", peer="unix:", peer_port="", customer="bob")
+    assert nginx.billed(NGINX_QUIET_S_MAX - 1) == {"bob": 100 * BODY}
+    nginx.reader.save()
+    assert len(json.loads(nginx.state().read_bytes())["done"]) == 100
+    assert nginx.billed(31)["ann"] == BODY
+    assert nginx.hows().count("estimated") == 101
+    nginx.clock.advance(60)
+    nginx.reader.save()
+    state = json.loads(nginx.state().read_bytes())
+    assert (state["done"], state["offset"]) == ([], nginx.log.stat().st_size)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from streamgauge.core.clock import NS_PER_S
-from streamgauge.core.limits import ENDS_KEPT_MAX
+from streamgauge.core.limits import ENDS_KEPT_MAX, NGINX_QUIET_S_MAX
 from streamgauge.streams.kernel.tcp_info import NOTHING, TcpInfo, Traffic, between, header_bytes
 from streamgauge.streams.layers import How
 from streamgauge.streams.model import (
@@ -101,7 +101,7 @@ class Joining:
             yield Sent(line, place, _by_log(self._layer, line, ends), How.ESTIMATED)
             return
         served = self._served.setdefault((line.connection, ends), _Served(ends))
-        served.looked_ns = now_ns
+        served.looked_ns = served.added_ns = now_ns
         if self._layer in _BY_LOG:
             yield from served.proved(self._layer)
         served.add(line, place)
@@ -143,7 +143,8 @@ class Joining:
         if now_ns - served.looked_ns < self._quiet_ns:
             return None, False
         served.looked_ns = now_ns
-        return None, not self._exists(last)
+        is_quiet = now_ns - served.added_ns >= NGINX_QUIET_S_MAX * NS_PER_S
+        return None, is_quiet or not self._exists(last)
 
 
 class _Served:
@@ -152,7 +153,7 @@ class _Served:
     def __init__(self, ends: Ends) -> None:
         self.ends = ends
         self.waiting: list[tuple[Line, Place]] = []
-        self.looked_ns = 0
+        self.looked_ns = self.added_ns = 0
         self._is_whole = True
         self._last = 0
         self._before = 0
