@@ -310,6 +310,7 @@ def _raw(*, queued: int | None = None, **fields: int) -> TcpInfo:
 
 FIELDS = {
     "state": ("B", 0),
+    "recovery": ("B", 1),
     "timeouts": ("B", 2),
     "options": ("B", 5),
     "mss": ("I", 16),
@@ -335,7 +336,7 @@ REFUSED = {"mss": 1_000, "segs_out": 1_003, "sent": 1_003_000, "retrans": 1_000}
         {"state": 1, "acked": 900_000, "queued": 150_000, "notsent": 50_000},
         {"state": 5, "acked": 1_000_001},
         {"state": 7, "acked": 1_000_001, "queued": 0},
-        {"state": 7, "acked": 900_000, "queued": 100_000},
+        {"state": 7, "acked": 900_000, "queued": 100_000, "recovery": 3},
     ],
 )
 def test_what_this_host_refused_to_send_was_not_sent(seen: dict[str, int]) -> None:
@@ -372,9 +373,11 @@ PACE = {"notsent": 50_000, "rate": 2_500_000, "busy_us": 1_000_000}
         ({"silence_ms": 900}, 100_000),
         ({"silence_ms": 20, "rate": 500_000}, 20_000),
         ({"silence_ms": 40, "rate": 250_000_000}, 200_000),
+        ({"silence_ms": 0}, 2_500),
         ({"silence_ms": 20, "timeouts": 1}, 0),
+        ({"silence_ms": 20, "recovery": 3}, 0),
     ],
-    ids=["as the rate was", "at most a late acknowledgement", "mean rate", "what was sent", "gone"],
+    ids=["rate", "late acknowledgement", "mean rate", "all", "below a tick", "gone", "holes"],
 )
 def test_what_was_under_way_at_a_reset_went_on_arriving(
     seen: dict[str, int], presumed: int

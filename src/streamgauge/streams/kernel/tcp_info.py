@@ -16,8 +16,9 @@ SO_COOKIE: Final = 57
 # state@0, options@5, snd_mss@16, unacked@24, bytes_acked@120, bytes_received, segs_out, segs_in,
 # notsent_bytes, bytes_sent@200, bytes_retrans.
 _LAYOUT: Final = struct.Struct("=B4xB10xI4xI92xQQIII52xQQ")
-# retransmits@2, last_ack_recv@56, delivery_rate@160, busy_time, rwnd_limited.
-_PACE: Final = struct.Struct("=2xB53xI100xQQQ")
+# ca_state@1, retransmits@2, last_ack_recv@56, delivery_rate@160, busy_time, rwnd_limited.
+_PACE: Final = struct.Struct("=xBB53xI100xQQQ")
+_WITH_HOLES: Final = frozenset({1, 3, 4})  # TCP_CA_Disorder, TCP_CA_Recovery, TCP_CA_Loss
 _COOKIE: Final = struct.Struct("=Q")
 _TIMESTAMPS: Final = 1
 _BEFORE_FIN: Final = frozenset({1, 8})  # TCP_ESTABLISHED, TCP_CLOSE_WAIT
@@ -116,6 +117,7 @@ class Pace(NamedTuple):
     """How a connection got on.
 
     Attributes:
+        recovery: Whether segments are missing, by ``enum tcp_ca_state``.
         timeouts: Retransmissions after time-outs, since anything was acknowledged.
         silence_ms: Milliseconds since the last acknowledgement.
         rate: Bytes a second that were acknowledged lately.
@@ -123,6 +125,7 @@ class Pace(NamedTuple):
         window_closed_us: How many of these the peer had no room.
     """
 
+    recovery: int
     timeouts: int
     silence_ms: int
     rate: int
@@ -226,11 +229,13 @@ def with_presumed(info: TcpInfo, under_way: int, pace: Pace) -> TcpInfo:
         under_way: Bytes that were sent and are not acknowledged.
         pace: How fast bytes had been acknowledged.
     """
-    if pace.timeouts:
+    if pace.timeouts or pace.recovery in _WITH_HOLES:
         return info
     mean = info.acked * _US_PER_S // max(pace.busy_us - pace.window_closed_us, 1)
     rate = max(pace.rate, mean)
-    presumed = rate * min(pace.silence_ms, _DELAYED_ACK_MS) // _MS_PER_S
+    # A silence of 0 is one below a tick of the kernel's clock, of up to 10 ms.
+    silence_ms = min(max(pace.silence_ms, 1), _DELAYED_ACK_MS)
+    presumed = rate * silence_ms // _MS_PER_S
     presumed = max(min(presumed, under_way, info.sent - info.retrans - info.acked), 0)
     return info._replace(acked=info.acked + presumed, presumed=presumed)
 
