@@ -24,6 +24,9 @@ WIRE_BYTES_MIN: Final = MIB
 # Of a response that arrived whole, where not every byte of its framing is known.
 ESTIMATE_ERROR_PER_MILLION_MAX: Final = 100
 ABORT_ERROR_PER_CENT_MAX: Final = 5
+# Without a limit of the link, all that was sent since the last tick of the kernel's clock has
+# arrived, and nobody said so.
+ABORT_ERROR_UNLIMITED_PER_CENT_MAX: Final = 20
 _PAUSE_S: Final = 0.1
 
 
@@ -32,7 +35,7 @@ class Scenario(NamedTuple):
 
     Attributes:
         is_bounded: Errors of wire have a bound, since chunks are of at least 4 KiB and there are
-            enough of them; and what an abort leaves unsaid.
+            enough of them.
         mbit: The link's limit.
         drops_at_server: The limit is in the server's own queue, which refuses what is too much.
         is_pipelined: The client asks before it has the last answer.
@@ -243,7 +246,8 @@ class Outcome:
                 share = WIRE_ERROR_PER_MILLION_MAX if is_bounded else 1_000_000
                 bound = row.captured_bytes * share // 1_000_000
             elif not is_complete:
-                share = ABORT_ERROR_PER_CENT_MAX if self.case.scenario.is_bounded else 100
+                has_limit = self.case.scenario.mbit is not None
+                share = (ABORT_ERROR_UNLIMITED_PER_CENT_MAX, ABORT_ERROR_PER_CENT_MAX)[has_limit]
                 bound = row.captured_bytes * share // 100
             if abs(row.error_bytes) > bound:
                 yield f"{row.layer}: {row.measured_bytes}, captured {row.captured_bytes}"

@@ -122,6 +122,8 @@ class Exchange(PaidStream):
 
     def missing(self, info: TcpInfo) -> int:
         """Return how many bytes of it are still on their way."""
+        if self._metering.direction == "ingress":
+            return 0
         return self._offset + self.handed.stream_bytes(self.payload_handed()) - info.arrived
 
     def observe(self, traffic: Traffic, info: TcpInfo) -> None:

@@ -194,11 +194,16 @@ def test_what_is_received_is_billed_where_that_is_asked_for(
     serve: Serve, app: Starlette, records: Records
 ) -> None:
     billed = serve(app, customer=lambda request: "ann", direction="ingress", on_measured=records)
-    httpx.post(f"{billed.address}/upload", content=b"u" * 150_000)
-    (one,) = records.wait(1)
-    assert billed.by_customer() == {"ann": 150_000}
-    assert 150_000 < one.http.bytes < 150_000 + 400
-    assert one.wire.bytes > one.http.bytes
+    with httpx.Client(base_url=billed.address) as client:
+        for _ in range(2):
+            client.post("/upload", content=b"u" * 150_000)
+    measured = records.wait(2)
+    assert 300_000 < sum(one.http.bytes for one in measured) < 300_000 + 800
+    for one in measured:
+        assert one.payload.bytes == 150_000
+        assert one.wire.bytes > one.http.bytes
+        assert (one.http.how, one.wire.how) == (How.MEASURED, How.MEASURED)
+    assert billed.by_customer(2) == {"ann": 300_000}
 
 
 def test_without_the_kernel_the_model_says_how_it_knows(
