@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import stat
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -84,10 +85,20 @@ class OsPage:
 
 
 class OsLock:
-    """An exclusive flock on a close-on-exec descriptor."""
+    """An exclusive flock on a close-on-exec descriptor; a forked child has no part in it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        _LOCKS.add(self)
+
+    def take(self) -> bool:
+        """Lock the file without waiting; return whether it was free."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        # Its last holder may have removed it after we had opened it; the name may be another's.
+        return self.is_whole()
 
     def is_whole(self) -> bool:
         """Return whether its file is still in a directory."""
@@ -98,6 +109,19 @@ class OsLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+# A forked child has copies of all descriptors, and with a copy of one the lock would outlive its
+# holder. Only the system knows of a fork, whoever's objects they are, so this is of the process.
+_LOCKS: Final = weakref.WeakSet[OsLock]()
+
+
+def _drop_copies() -> None:
+    for lock in list(_LOCKS):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_drop_copies)
 
 
 class OsDirectory:
@@ -201,13 +225,8 @@ class OsDirectory:
     def lock(self, name: str) -> Lock | None:
         """Take an exclusive flock without waiting."""
         fd = os.open(name, _FILE_FLAGS | os.O_CREAT, 0o600, dir_fd=self._fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        if not os.fstat(fd).st_nlink:
-            # Its last holder removed it after we had opened it; the name may be another's by now.
-            os.close(fd)
-            return None
-        return OsLock(fd)
+        lock = OsLock(fd)
+        if lock.take():
+            return lock
+        lock.release()
+        return None

@@ -125,3 +125,27 @@ def test_a_lock_is_not_inherited_by_a_started_program(tmp_path: Path) -> None:
     lock = tmp_path / "ours" / "lock"
     assert [os.get_inheritable(int(fd.name)) for fd, to in links.items() if to == lock] == [False]
     held.release()
+
+
+def test_a_forked_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
+    directory = OsDirectory(tmp_path / "ours", create=True)
+    lock = hold(directory, "lock", "it")
+    forked, child_forked = os.pipe()
+    child_may_end, may_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(may_end)
+        os.write(child_forked, b".")
+        os.read(child_may_end, 1)
+        os._exit(0)
+    try:
+        os.read(forked, 1)
+        # What the child lets go of is still held here.
+        assert directory.lock("lock") is None
+        lock.release()
+        hold(directory, "lock", "it").release()
+    finally:
+        os.close(may_end)
+        os.waitpid(child, 0)
+        for fd in (forked, child_forked, child_may_end):
+            os.close(fd)
