@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -227,9 +228,11 @@ def test_a_meter_that_starts_late_bills_from_then_on(
 def test_an_address_that_is_used_again_is_another_client(
     broker: Broker, device: Devices, mosquitto: MosquittoMeter, billed: Callable[[], Any]
 ) -> None:
+    # Below what the kernel gives to others, and another one in every run.
+    port = random.randrange(20_000, 30_000)
     for user in ("ann", "bob"):
         one = device(user, user, connected=False)
-        one.client.connect("127.0.0.1", broker.port, bind_address="127.0.0.1", bind_port=48_123)
+        one.client.connect("127.0.0.1", broker.port, bind_address="127.0.0.1", bind_port=port)
         one.client.loop_start()
         until(one.client.is_connected)
         one.client.loop_stop()
