@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from streamgauge.server.run import Operator
 from streamgauge.server.telemetry import configure_logging
 
 GB = 10**9
+NUMBERS = count()
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 
 
@@ -80,8 +82,8 @@ async def make(
 
 async def send(client: httpx.AsyncClient, *events: dict[str, Any]) -> None:
     whole = [
-        {"event_id": f"{id(event)}-{place}", "event_name": "stream_consumption", **event}
-        for place, event in enumerate(events)
+        {"event_id": f"e{next(NUMBERS)}", "event_name": "stream_consumption", **event}
+        for event in events
     ]
     await ask(client, "POST", "/events/ingest", json={"events": whole})
 
