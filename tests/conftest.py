@@ -67,6 +67,20 @@ def logging_of_its_own() -> Iterator[None]:
     root.setLevel(level)
 
 
+# Programs that wait by select() take no descriptor from 1,024 on, and ClickHouse in this process
+# keeps three files open for each thread it ever had: a few low ones are held for who needs them.
+_LOW_DESCRIPTORS = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]
+
+
+@pytest.fixture
+def low_descriptors() -> Iterator[None]:
+    """Let a test have descriptors that select() takes: the system gives the lowest free one."""
+    for descriptor in _LOW_DESCRIPTORS:
+        os.close(descriptor)
+    yield
+    _LOW_DESCRIPTORS[:] = [os.open(os.devnull, os.O_RDONLY) for _ in _LOW_DESCRIPTORS]
+
+
 @cache
 def missing(marker: str) -> str | None:
     """Return why tests of ``marker`` cannot run here, with the command that helps, or None."""

@@ -89,7 +89,7 @@ def until(condition: Callable[[], Any]) -> None:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
+def broker(tmp_path: Path, low_descriptors: None) -> Iterator[Broker]:
     made = Broker(tmp_path)
     yield made
     made.close()

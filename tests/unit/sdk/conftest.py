@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +7,7 @@ from typing import Any
 import pytest
 
 from streamgauge import Ingestion
+from streamgauge.core.disk import OsDirectory
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.sdk.engine import Engine
 from streamgauge.sdk.ground import Ground
@@ -73,13 +71,25 @@ class Stepped:
 
 
 @pytest.fixture(autouse=True)
-def files_of_the_dead(tmp_path: Path) -> Iterator[None]:
+def files_of_the_dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close the files of processes that only died in a test; a real one's are closed with it."""
+    let_go: list[Callable[[], None]] = []
+
+    def kept(method: str, end: str) -> None:
+        real = getattr(OsDirectory, method)
+
+        def opened(*args: Any, **options: Any) -> Any:
+            if (made := real(*args, **options)) is not None:
+                let_go.append(getattr(made, end))
+            return made
+
+        monkeypatch.setattr(OsDirectory, method, opened)
+
+    for method, end in (("open", "close"), ("map", "close"), ("lock", "release")):
+        kept(method, end)
     yield
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.readlink().is_relative_to(tmp_path) and stat.S_ISREG(entry.stat().st_mode):
-                os.close(int(entry.name))
+    for end in let_go:
+        end()
 
 
 @pytest.fixture
