@@ -15,6 +15,8 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 # pip asks rustc for its version, and rustup's rustc makes a directory at home to answer.
 export RUSTUP_HOME := $(CURDIR)/.cache/rustup
+# Hundreds of processes start in a test run, and each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PROJECT := $(UV_INSTALL) --no-deps --no-build-isolation --editable .
 
@@ -24,7 +26,7 @@ demo: $(VENV)/.demo ## Stream real video to several customers, through a SIGKILL
 	$(BIN)/streamgauge demo $(ARGS)
 
 test: $(VENV)/.dev ## Run every test
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Format, rules, types, layers
 	$(BIN)/ruff format --check .

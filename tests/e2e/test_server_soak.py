@@ -28,7 +28,7 @@ import pytest
 ROUNDS = int(os.environ.get("STREAMGAUGE_SOAK_ROUNDS", "20"))
 SEED = int(os.environ.get("STREAMGAUGE_SOAK_SEED", "0")) or secrets.randbits(32)
 CHECK_EVERY = 10
-ROUND_S = 0.7
+ROUND_S = 0.5
 DAY_S = 86_400
 METER = {
     "event_name": "stream",

@@ -179,13 +179,15 @@ def test_four_preforked_workers_bill_every_byte_once_through_their_parent(
 ) -> None:
     host = Gunicorn(tmp_path, recorder, "--preload")
     host.get(1)
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(host.get, [20] * 80))
+    answers: list[tuple[int, bool, int]] = []
+    # On a busy machine the worker that is awake may take all of a first round.
+    while len({pid for pid, _, _ in answers}) < 2:
+        with ThreadPoolExecutor(8) as pool:
+            answers += pool.map(host.get, [20] * 80)
     host.stop()
     drain(tmp_path, recorder)
-    assert len({pid for pid, _, _ in answers}) > 1
     assert not any(delivers for _, delivers, _ in answers)
-    assert recorder.bytes_by_customer() == {"ada": 1_000 + 80 * 20_000}
+    assert recorder.bytes_by_customer() == {"ada": 1_000 + len(answers) * 20_000}
     assert recorder.repeats == 0
     # One connection of the parent, one of the drain.
     assert len(recorder.clients) <= 2

@@ -65,7 +65,7 @@ def hypercorn(spool: Path, certificate: Path, ports: list[int]) -> None:
     config.insecure_bind = [f"127.0.0.1:{ports[0]}"]
     config.bind = [f"127.0.0.1:{ports[1]}"]
     config.certfile = config.keyfile = str(certificate)
-    config.graceful_timeout = 1
+    config.graceful_timeout = config.keep_alive_timeout = 1
     config.loglevel = "CRITICAL"
 
     async def main() -> None:

@@ -18,7 +18,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 @given(
     TEXTS,
     st.datetimes(timezones=st.just(UTC)),
-    st.dictionaries(TEXTS, st.integers() | st.booleans() | TEXTS),
+    st.dictionaries(TEXTS, st.integers(1 - 10**38, 10**38 - 1) | st.booleans() | TEXTS),
 )
 def test_an_encoded_event_is_the_json_that_ingest_takes(
     text: str, at: datetime, pairs: dict[str, object]
