@@ -43,7 +43,7 @@ from streamgauge.server.api import (
 from streamgauge.server.api.openapi import document
 from streamgauge.server.api.operation import Operation
 from streamgauge.server.api.routes import failed, not_found, refusing_routes, routes
-from streamgauge.server.api.unsupported import refusals
+from streamgauge.server.api.unsupported import BEFORE_SERVED, unsupported_paths
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.config import Config
@@ -221,8 +221,9 @@ def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) ->
             *health.health_routes(parts, telemetry.metrics(parts.pipeline.state)),
             Route("/openapi.json", openapi),
             *events.ingest_routes(parts),
+            *refusing_routes(BEFORE_SERVED),
             *routes(parts, OPERATIONS),
-            *refusing_routes(refusals()),
+            *refusing_routes(unsupported_paths()),
         ],
         exception_handlers=handlers,
     )

@@ -80,7 +80,7 @@ def parts(tmp_path: Path) -> Iterator[CatalogParts]:
 def app(parts: CatalogParts) -> Starlette:
     served = cast("Parts", parts)
     return Starlette(
-        routes=[*routes(served, OPERATIONS), *refusing_routes(unsupported.refusals())],
+        routes=[*routes(served, OPERATIONS), *refusing_routes(unsupported.unsupported_paths())],
         exception_handlers={404: cast("Callable[[Request, Exception], Response]", not_found)},
     )
 

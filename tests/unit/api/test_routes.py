@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from starlette.types import Message
 
 from streamgauge.core.limits import API_BODY_BYTES_MAX
 from streamgauge.server.api.auth import OPERATOR_STATE
-from streamgauge.server.api.unsupported import refusals
+from streamgauge.server.api.unsupported import unsupported_paths
 
 METER = {
     "name": "Bytes",
@@ -204,11 +205,12 @@ def test_options_and_head_are_answered(api: Any) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_what_is_not_here_yet_answers_501_with_its_name(api: Any, method: str) -> None:
-    for path, _ in refusals():
-        response = api.send(method, path.replace("{", "").replace("}", ""))
+    for template in unsupported_paths():
+        path = re.sub(r"{\w+(:path)?}", "x", template)
+        response = api.send(method, path)
         assert response.status_code == 501, path
         assert response.json()["code"] == "NOT_IMPLEMENTED"
-        assert path in response.json()["message"]
+        assert f"{method} {path} of" in response.json()["message"]
         assert response.headers["x-should-retry"] == "false"
 
 

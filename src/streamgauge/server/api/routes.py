@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
-from streamgauge.core.errors import InvalidInputError, StreamgaugeError
+from streamgauge.core.errors import InvalidInputError, UnsupportedError
 from streamgauge.core.ids import new_id
 from streamgauge.server.api.auth import authenticate, check_scope, rated
 from streamgauge.server.api.decode import decode_body, decode_query, read_body
@@ -93,9 +93,9 @@ def routes(parts: Parts, operations: Iterable[Operation]) -> list[BaseRoute]:
     return [RawPathRoute(path, Endpoint(parts, group)) for path, group in by_path.items()]
 
 
-def refusing_routes(refusals: Iterable[tuple[str, StreamgaugeError]]) -> list[BaseRoute]:
-    """Return a route per path that answers with its error, whatever the method."""
-    return [RawPathRoute(path, _Refusal(error)) for path, error in refusals]
+def refusing_routes(paths: Iterable[str]) -> list[BaseRoute]:
+    """Return a route per path that says that it is not here yet, whatever the method."""
+    return [RawPathRoute(path, _Unsupported()) for path in paths]
 
 
 async def not_found(request: Request, _error: Exception) -> Response:
@@ -109,12 +109,11 @@ async def failed(_request: Request, error: Exception) -> Response:
     return error_response(error, new_id("req"))
 
 
-class _Refusal:
-    def __init__(self, error: StreamgaugeError) -> None:
-        self._error = error
-
+class _Unsupported:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await error_response(self._error, new_id("req"))(scope, receive, send)
+        asked = f"{scope['method']} {scope['path'][:200]}"
+        error = UnsupportedError(f"{asked} of Dodo's API is not supported here yet")
+        await error_response(error, new_id("req"))(scope, receive, send)
 
 
 def _checked(params: dict[str, str]) -> dict[str, str]:

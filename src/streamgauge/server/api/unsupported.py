@@ -1,44 +1,50 @@
-"""Dodo's usage surface that is not here yet: each path answers 501 with its name."""
+"""Dodo's API that is not here yet: each path answers 501 with its name."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from streamgauge.core.errors import UnsupportedError
-
+# Resources of which nothing is here.
+_WHOLE: Final = (
+    "addons",
+    "balances",
+    "blocklist",
+    "brands",
+    "checkout",
+    "checkouts",
+    "credit-entitlements",
+    "discounts",
+    "disputes",
+    "entitlements",
+    "grants",
+    "invoices",
+    "license_key_instances",
+    "license_keys",
+    "licenses",
+    "locales",
+    "moderation",
+    "payments",
+    "payouts",
+    "product-collections",
+    "refunds",
+    "webhooks",
+)
+# It would be taken for a product's id, so its route comes before that of products.
+BEFORE_SERVED: Final = ("/products/short_links",)
+# The rest of those of which something is.
 _PATHS: Final = (
-    "/addons",
-    "/addons/{id}",
-    "/checkouts",
-    "/checkouts/preview",
-    "/checkouts/{id}",
-    "/credit-entitlements",
-    "/credit-entitlements/{id}",
-    "/credit-entitlements/{id}/balances",
-    "/credit-entitlements/{id}/balances/{customer_id}",
-    "/credit-entitlements/{id}/balances/{customer_id}/grants",
-    "/credit-entitlements/{id}/balances/{customer_id}/ledger",
-    "/credit-entitlements/{id}/balances/{customer_id}/ledger-entries",
-    "/credit-entitlements/{id}/translations",
-    "/credit-entitlements/{id}/translations/{locale}",
-    "/credit-entitlements/{id}/undelete",
     "/customers/{customer_id}/credit-entitlements",
     "/customers/{customer_id}/customer-portal/session",
     "/customers/{customer_id}/emails",
+    "/customers/{customer_id}/emails/{id}/body",
     "/customers/{customer_id}/entitlement-grants",
     "/customers/{customer_id}/entitlements",
     "/customers/{customer_id}/payment-methods",
+    "/customers/{customer_id}/payment-methods/{id}",
     "/customers/{customer_id}/wallets",
     "/customers/{customer_id}/wallets/ledger-entries",
-    "/entitlements",
-    "/entitlements/{id}",
-    "/entitlements/{id}/grants",
-    "/locales",
     "/meters/{id}/translations",
     "/meters/{id}/translations/{locale}",
-    "/payments",
-    "/payments/{payment_id}",
-    "/payments/{payment_id}/line-items",
     "/products/{id}/files",
     "/products/{id}/images",
     "/products/{id}/short_links",
@@ -52,16 +58,10 @@ _PATHS: Final = (
     "/subscriptions/{subscription_id}/charge",
     "/subscriptions/{subscription_id}/credit-usage",
     "/subscriptions/{subscription_id}/update-payment-method",
-    "/webhooks",
-    "/webhooks/{webhook_id}",
-    "/webhooks/{webhook_id}/headers",
-    "/webhooks/{webhook_id}/secret",
 )
 
 
-def refusals() -> tuple[tuple[str, UnsupportedError], ...]:
-    """Return (path, error) of every path that is known and not served."""
-    return tuple(
-        (path, UnsupportedError(f"{path} of Dodo's API is not supported here yet"))
-        for path in _PATHS
-    )
+def unsupported_paths() -> tuple[str, ...]:
+    """Return every other path that is known and not served; what is served comes before them."""
+    below = (f"/{name}{rest}" for name in _WHOLE for rest in ("", "/{rest:path}"))
+    return (*below, *_PATHS)

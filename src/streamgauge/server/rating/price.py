@@ -28,6 +28,12 @@ _PRICE_RULE: Final = (
 )
 
 
+class RepeatedMeterError(InvalidInputError):
+    """A price names a meter twice."""
+
+    code = "DUPLICATE_METER_IDS_IN_REQUEST"
+
+
 class Interval(StrEnum):
     """What a period is counted in; the value is the word on the wire."""
 
@@ -127,7 +133,7 @@ def check_price(price: UsageBasedPrice, *, field: str = "price") -> UsageBasedPr
     )
     ids = [meter.meter_id for meter in checked]
     if len(set(ids)) != len(ids):
-        raise InvalidInputError(f"{field}.meters", ids, "name each meter once")
+        raise RepeatedMeterError(f"{field}.meters", ids, "name each meter once")
     return msgspec.structs.replace(price, currency=currency, meters=checked)
 
 
