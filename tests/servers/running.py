@@ -80,6 +80,8 @@ FIRST_TIER: Final = tuple(
     for name, row in ROWS.items()
     if row.kind.startswith(("uvicorn", "hypercorn", "gunicorn-s", "gunicorn-gt", "gunicorn-u"))
 )
+# Its own client asks, in test_http2.
+HTTP_2: Final = "hypercorn HTTP/2 TLS"
 SECOND_TIER: Final = tuple(
     name for name in ROWS if name not in FIRST_TIER and "workers" not in name
 )

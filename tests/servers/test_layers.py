@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.servers.matrix import LAYERS, matrix
-from tests.servers.running import FIRST_TIER, ROWS, SECOND_TIER, Servers
+from tests.servers.running import FIRST_TIER, HTTP_2, ROWS, SECOND_TIER, Servers
 
 MATRIX = matrix()
 CLOSING = {"gunicorn sync", "gunicorn sync TLS", "wsgiref"}
 
 
-@pytest.mark.parametrize("name", MATRIX)
+@pytest.mark.parametrize("name", [name for name in MATRIX if name != HTTP_2])
 def test_each_layer_is_known_the_way_the_matrix_says(
     servers: Servers, named: Callable[[str], str], name: str
 ) -> None:
@@ -47,7 +47,7 @@ def test_each_layer_is_known_the_way_the_matrix_says(
 
 
 def test_the_matrix_has_every_server_that_is_tested() -> None:
-    assert set(MATRIX) == {*FIRST_TIER, *SECOND_TIER}
+    assert set(MATRIX) == {*FIRST_TIER, *SECOND_TIER, HTTP_2}
 
 
 def test_the_matrix_names_the_versions_that_are_tested() -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from streamgauge.core.metadata import parse
 from streamgauge.streams.kernel.connection import Connection
+from streamgauge.streams.kernel.frames import NO_TRAFFIC, NOTHING_CARRIED, Carried
+from streamgauge.streams.kernel.shared import Shared
 from streamgauge.streams.kernel.tcp_info import Readable, TcpInfo, Traffic
 from streamgauge.streams.layers import Measured
 from streamgauge.streams.link import Link
@@ -26,9 +28,8 @@ from streamgauge.streams.readings import (
     read_computed,
     read_received,
     read_sent,
+    read_shared,
 )
-
-_NO_TRAFFIC = Traffic(0, 0, 0, 0, 0)
 
 
 class Exchange(PaidStream):
@@ -42,11 +43,13 @@ class Exchange(PaidStream):
     """
 
     __slots__ = (
+        "_carried",
         "_connection",
         "_done_at_ns",
         "_info",
         "_name",
         "_offset",
+        "_shared",
         "_started_at_ns",
         "_traffic",
         "ended",
@@ -62,7 +65,9 @@ class Exchange(PaidStream):
         self._connection: Connection | None = None
         self._name: int | None = None
         self._offset = 0
-        self._traffic = _NO_TRAFFIC
+        self._traffic = NO_TRAFFIC
+        self._shared: Shared | None = None
+        self._carried: Carried | None = None
         self._info: TcpInfo | None = None
         self.handed = Handed()
         self.ended = False
@@ -88,6 +93,9 @@ class Exchange(PaidStream):
 
     def attach_to(self, link: Link) -> bool:
         """Begin on the connection of a server's end; return whether the kernel can be asked."""
+        if link.stream is not None and self._metering.direction == "egress":
+            self.handed.is_tls = link.is_tls
+            return link.stream.join(self._metering.connections, self)
         socket = link.socket
         if socket is None and link.addresses is not None:
             socket = self._metering.connections.found(*link.addresses)
@@ -102,7 +110,7 @@ class Exchange(PaidStream):
         if self.is_owed and self._payer is not None and self.add is None:
             self.bill(self._payer)
         if self._connection is not None:
-            self._metering.connections.end(self._connection, self)
+            (self._shared or self._metering.connections).end(self._connection, self)
         else:
             self._conclude_alone()
 
@@ -119,6 +127,18 @@ class Exchange(PaidStream):
         self._name = connection.name
         # What was sent before and is still on its way belongs to what came before.
         self._offset = info.sent - info.retrans
+
+    def joined(self, shared: Shared, connection: Connection) -> None:
+        """Note that it is served on a connection that others use at the same time."""
+        self._shared = shared
+        self._connection = connection
+        self._name = connection.name
+        self._carried = NOTHING_CARRIED
+
+    def observe_carried(self, carried: Carried) -> None:
+        """Take what arrived of it on such a connection by now."""
+        self._carried = carried
+        self._settle(self._readings(final=False), last=False)
 
     def missing(self, info: TcpInfo) -> int:
         """Return how many bytes of it are still on their way."""
@@ -166,7 +186,8 @@ class Exchange(PaidStream):
         of layers below the payload nothing is left to count here.
         """
         self._connection = self._info = None
-        self._traffic = _NO_TRAFFIC
+        self._traffic = NO_TRAFFIC
+        self._carried = None
         self.handed.head = self.handed.framing = 0
         self.leave()
         if self._metering.layer != "payload":
@@ -184,7 +205,7 @@ class Exchange(PaidStream):
         """Settle what is known to have arrived by now."""
         connection = self._connection
         if connection is not None:
-            self._metering.connections.refresh(connection, self)
+            (self._shared or self._metering.connections).refresh(connection, self)
         else:
             with self._metering.connections.locked():
                 if self.concluded is None:
@@ -194,7 +215,10 @@ class Exchange(PaidStream):
         """Conclude with what is known, since the process ends."""
         connection = self._connection
         if connection is not None:
-            self._metering.connections.conclude(connection, self)
+            if self._shared is not None:
+                self._shared.give_up(connection, self)
+            else:
+                self._metering.connections.conclude(connection, self)
         else:
             self._conclude_alone()
 
@@ -208,6 +232,8 @@ class Exchange(PaidStream):
         self, *, final: bool, certain: bool = True, sent: bool = False, leaving: bool = False
     ) -> Readings:
         payload = self.payload_handed()
+        if self._carried is not None:
+            return read_shared(self.handed, payload, self._carried, is_over=self.ended, final=final)
         info, traffic = self._info, self._traffic
         if info is None:
             return read_computed(self.handed, payload, final=final)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streamgauge.streams.http2 import StreamEnd
 from streamgauge.streams.kernel.tcp_info import Readable
 from streamgauge.streams.model import Headers
 from streamgauge.streams.websockets import Around
@@ -35,6 +36,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_tls: Whether the server encrypts.
         socket: The connection's socket; None: it is not known.
+        stream: The end of a stream that shares its connection with others; None: it does not.
         addresses: What else the connection can be found by.
         head_bytes: Says how many bytes a head has; None: it is not known.
         started_head: Says what the head has, once the application has started; None: as above.
@@ -46,6 +48,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
     is_tls: bool
     socket: Readable | None = None
+    stream: StreamEnd | None = None
     addresses: Addresses | None = None
     head_bytes: HeadModel | None = None
     started_head: Callable[[], Head | None] | None = None

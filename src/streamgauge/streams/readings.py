@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from streamgauge.streams.kernel.frames import Carried
 from streamgauge.streams.kernel.tcp_info import IPV4_BYTES, Traffic, header_bytes
 from streamgauge.streams.layers import How, Reading
 from streamgauge.streams.model import (
@@ -168,6 +169,30 @@ def read_sent(
         tls=Reading(traffic.arrived, below, final),
         wire=Reading(traffic.wire_out, on_wire, final),
         wire_once=Reading(traffic.wire_out - traffic.retransmitted, on_wire, final),
+        is_complete=is_complete,
+    )
+
+
+def read_shared(
+    handed: Handed, payload: int, carried: Carried, *, is_over: bool, final: bool
+) -> Readings:
+    """Return what is known of a stream that shares its connection with others.
+
+    Its frames are known byte for byte; what the connection added is divided, so only the sum over
+    the connection's streams is the kernel's.
+    """
+    traffic = carried.traffic
+    is_complete = (is_over or carried.has_end) and carried.payload >= payload
+    tls = Reading(traffic.arrived, How.ESTIMATED, final)
+    how = How.COMPUTED if is_complete else How.ESTIMATED
+    return Readings(
+        payload=Reading(
+            min(carried.payload, payload), How.MEASURED if is_complete else How.ESTIMATED, final
+        ),
+        http=Reading(carried.http, how, final) if handed.is_tls else tls,
+        tls=tls,
+        wire=Reading(traffic.wire_out, How.ESTIMATED, final),
+        wire_once=Reading(traffic.wire_out - traffic.retransmitted, How.ESTIMATED, final),
         is_complete=is_complete,
     )
 

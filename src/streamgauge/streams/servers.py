@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from streamgauge.streams.http2 import stream_end
 from streamgauge.streams.link import Head, HeadModel, Link
 from streamgauge.streams.model import (
     CONTINUE_BYTES,
@@ -35,6 +36,12 @@ def link_of(scope: Scope, receive: object, send: object) -> Link:
             module = type(end).__module__
             for package, link in _SERVERS.items():
                 if module.startswith(package) and (found := _tried(link, end, scope)) is not None:
+                    return found
+    elif scope["type"] == "http":
+        for end in (*_ends(receive), *_ends(send)):
+            if type(end).__module__.startswith("hypercorn."):
+                found = _tried(_hypercorn_stream, end, scope)
+                if found is not None:
                     return found
     return Link(is_tls=_is_secure(scope))
 
@@ -167,6 +174,11 @@ def _hypercorn(end: Any, scope: Scope) -> Link | None:  # noqa: ANN401 - a serve
         _head_model(defaults, has_phrase=False),
         early_bytes=interim if _expects(scope) else 0,
     )
+
+
+def _hypercorn_stream(end: Any, scope: Scope) -> Link | None:  # noqa: ANN401 - as above
+    stream = stream_end(end)
+    return None if stream is None else Link(is_tls=_is_secure(scope), stream=stream)
 
 
 def _gunicorn(end: Any, _scope: Scope) -> Link | None:  # noqa: ANN401 - a server's own object

@@ -20,6 +20,14 @@ from streamgauge.streams.kernel.tcp_info import (
 )
 
 
+class Ending(Protocol):
+    """What can be told that it is over."""
+
+    def end(self) -> None:
+        """Note that the application has nothing more to say."""
+        ...
+
+
 class Exchange(Protocol):
     """One response, WebSocket or other stream on a connection."""
 
@@ -29,10 +37,6 @@ class Exchange(Protocol):
     @property
     def is_blind(self) -> bool:
         """Return whether bytes of it are under way that only the kernel sees."""
-        ...
-
-    def end(self) -> None:
-        """Note that the application has nothing more to say."""
         ...
 
     def began(self, connection: Connection, info: TcpInfo) -> None:
@@ -73,6 +77,7 @@ class Connection:
     Attributes:
         name: The kernel's name of it, which is never used again.
         current: What is served on it, or was last.
+        untold: What to call when no lock is held, of exchanges that were concluded within it.
     """
 
     __slots__ = (
@@ -84,12 +89,14 @@ class Connection:
         "current",
         "identity",
         "name",
+        "untold",
     )
 
     def __init__(self, name: int, socket: Readable, identity: Identity, start: TcpInfo) -> None:
         self.name = name
         self.identity = identity
         self.current: Exchange | None = None
+        self.untold: list[Callable[[], None]] = []
         # A plain socket that nobody else holds must close, as it would without us.
         self._socket = weakref.ref(socket) if isinstance(socket, sockets.socket) else lambda: socket
         self._ip_bytes = _ip_bytes(identity)

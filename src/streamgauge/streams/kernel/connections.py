@@ -2,7 +2,8 @@
 
 One exchange at a time is served on a connection. The next one's beginning proves that the last one
 arrived, so the counters are read at a beginning, never at an end; the last exchange of a
-connection ends with the kernel's announcement that the socket is gone.
+connection ends with the kernel's announcement that the socket is gone. Where several are served at
+a time, ``shared`` stands for all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from streamgauge.core.clock import NS_PER_S, Clock
-from streamgauge.streams.kernel.connection import Connection, Exchange, identity_of
+from streamgauge.streams.kernel.connection import Connection, Ending, Exchange, identity_of
 from streamgauge.streams.kernel.lookup import FoundSocket, find_socket
 from streamgauge.streams.kernel.netlink import Destroyed
 from streamgauge.streams.kernel.tcp_info import (
@@ -43,7 +44,7 @@ class Connections:
         self._lock = threading.RLock()
         self._heard = threading.Condition(self._lock)
         self._by_name: dict[int, Connection] = {}
-        self._dropped: deque[Exchange] = deque()
+        self._dropped: deque[Ending] = deque()
         self._over: list[tuple[int, Connection, Exchange]] = []
         self._found: dict[tuple[tuple[str, int], tuple[str, int]], FoundSocket] = {}
         self._watch = Watch(self._destroyed, self._look)
@@ -137,6 +138,9 @@ class Connections:
         with self._lock:
             if connection.current is exchange:
                 connection.observe(info)
+            untold, connection.untold = connection.untold, []
+        for tell in untold:
+            tell()
         return True
 
     def end(self, connection: Connection, exchange: Exchange) -> None:
@@ -144,7 +148,7 @@ class Connections:
         with self._lock:
             self._over.append((self._clock.monotonic_ns(), connection, exchange))
 
-    def drop(self, exchange: Exchange) -> None:
+    def drop(self, exchange: Ending) -> None:
         """End ``exchange`` at the next look or beginning; called by finalisers, under any lock."""
         self._dropped.append(exchange)
 
