@@ -10,10 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +22,7 @@ import yaml
 from streamgauge import Ingestion, track_stream_bytes
 from streamgauge.sinks.base import RetryLaterError
 from streamgauge.testing import MemorySink
-from tests.unit.examples.conftest import EXAMPLES, KEY, UsageApi
+from tests.unit.examples.conftest import EXAMPLES, KEY, serving
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "deploy.md").read_text("utf-8")
 BIN = Path(sys.executable).parent
@@ -106,14 +104,8 @@ def received() -> MemorySink:
 
 @pytest.fixture
 def url(received: MemorySink) -> Iterator[str]:
-    handler = type("Handler", (UsageApi,), {"sink": received})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join(10)
+    with serving(received) as url:
+        yield url
 
 
 Start = Callable[..., Container]

@@ -21,7 +21,7 @@ from streamgauge.streams.iterables import size_of
 from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.layers import Measured
 from streamgauge.streams.link import Link
-from streamgauge.streams.metering import Metering
+from streamgauge.streams.metering import Metered, Metering
 from streamgauge.streams.model import (
     LAST_CHUNK_BYTES,
     STATUSES_WITHOUT_BODY,
@@ -37,7 +37,7 @@ _LINE_END: Final = len(b"\r\n")
 _ENDLESS_BYTES: Final = 1 << 60
 
 
-class StreamBytesMiddleware:
+class StreamBytesMiddleware(Metered):
     """Bills the bytes of every response and WebSocket to whom ``bill_to`` or ``customer`` names.
 
     ``web.Application(middlewares=[StreamBytesMiddleware(ingestion=ingestion)])``, first in the
@@ -72,27 +72,18 @@ class StreamBytesMiddleware:
         connections: Connections | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._metering = Metering(
-            ingestion,
-            customer=customer,
-            metadata=metadata,
-            layer=layer,
-            layers_told=layers_told,
-            on_measured=on_measured,
-            connections=connections,
-            clock=clock,
+        super().__init__(
+            Metering(
+                ingestion,
+                customer=customer,
+                metadata=metadata,
+                layer=layer,
+                layers_told=layers_told,
+                on_measured=on_measured,
+                connections=connections,
+                clock=clock,
+            )
         )
-        self.attribution = self._metering.attribution
-
-    @property
-    def unattributed_bytes(self) -> int:
-        """Return the bytes that were counted and are billed to nobody."""
-        return self.attribution.unattributed_bytes
-
-    @property
-    def failures(self) -> int:
-        """Return how often a customer could not be found out or billed."""
-        return self.attribution.failures
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Run the handler; what it answers is counted when aiohttp writes it."""

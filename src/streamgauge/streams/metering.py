@@ -70,3 +70,21 @@ class Metering:
                 self.on_measured(measured)
             except Exception as error:  # noqa: BLE001 - the caller's function; the stream goes on
                 self.attribution.complain("on_measured= failed", error)
+
+
+class Metered:
+    """A middleware, in so far as it has a metering and says how much it could not bill."""
+
+    def __init__(self, metering: Metering) -> None:
+        self._metering = metering
+        self.attribution = metering.attribution
+
+    @property
+    def unattributed_bytes(self) -> int:
+        """Return the bytes that were counted and are billed to nobody."""
+        return self.attribution.unattributed_bytes
+
+    @property
+    def failures(self) -> int:
+        """Return how often a customer could not be found out or billed."""
+        return self.attribution.failures

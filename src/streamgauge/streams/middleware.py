@@ -12,7 +12,7 @@ from streamgauge.streams.asgi import Receive, Response, Send
 from streamgauge.streams.attribution import Customer, Metadata
 from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.layers import Measured
-from streamgauge.streams.metering import Metering
+from streamgauge.streams.metering import Metered, Metering
 from streamgauge.streams.requests import Scope
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -20,7 +20,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _EXCHANGES: Final = frozenset({"http", "websocket"})
 
 
-class StreamBytesMiddleware:
+class StreamBytesMiddleware(Metered):
     """Bills the bytes of every response and WebSocket to whom ``bill_to`` or ``customer`` names.
 
     Put it outermost, where compressed bytes are already compressed; a second one on the same
@@ -61,29 +61,20 @@ class StreamBytesMiddleware:
         clock: Clock | None = None,
     ) -> None:
         self._app = app
-        self._metering = Metering(
-            ingestion,
-            customer=customer,
-            metadata=metadata,
-            layer=layer,
-            direction=direction,
-            layers_told=layers_told,
-            on_measured=on_measured,
-            connections=connections,
-            clock=clock,
+        super().__init__(
+            Metering(
+                ingestion,
+                customer=customer,
+                metadata=metadata,
+                layer=layer,
+                direction=direction,
+                layers_told=layers_told,
+                on_measured=on_measured,
+                connections=connections,
+                clock=clock,
+            )
         )
-        self.attribution = self._metering.attribution
         self._sends = self._metering.direction == "egress"
-
-    @property
-    def unattributed_bytes(self) -> int:
-        """Return the bytes that were counted and are billed to nobody."""
-        return self.attribution.unattributed_bytes
-
-    @property
-    def failures(self) -> int:
-        """Return how often a customer could not be found out or billed."""
-        return self.attribution.failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, counting what it sends, or what it receives."""

@@ -18,7 +18,7 @@ from streamgauge.streams.exchange import Exchange
 from streamgauge.streams.iterables import size_of
 from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.layers import Measured
-from streamgauge.streams.metering import Metering
+from streamgauge.streams.metering import Metered, Metering
 from streamgauge.streams.model import (
     LAST_CHUNK_BYTES,
     STATUSES_WITHOUT_BODY,
@@ -35,7 +35,7 @@ WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 _FILE_WRAPPER: Final = "wsgi.file_wrapper"
 
 
-class StreamBytesMiddleware:
+class StreamBytesMiddleware(Metered):
     """Bills the bytes of every WSGI response to whom ``bill_to`` or ``customer`` names.
 
     Put it outermost, where compressed bytes are already compressed; a second one on the same
@@ -74,28 +74,19 @@ class StreamBytesMiddleware:
         clock: Clock | None = None,
     ) -> None:
         self._app = app
-        self._metering = Metering(
-            ingestion,
-            customer=customer,
-            metadata=metadata,
-            layer=layer,
-            direction=direction,
-            layers_told=layers_told,
-            on_measured=on_measured,
-            connections=connections,
-            clock=clock,
+        super().__init__(
+            Metering(
+                ingestion,
+                customer=customer,
+                metadata=metadata,
+                layer=layer,
+                direction=direction,
+                layers_told=layers_told,
+                on_measured=on_measured,
+                connections=connections,
+                clock=clock,
+            )
         )
-        self.attribution = self._metering.attribution
-
-    @property
-    def unattributed_bytes(self) -> int:
-        """Return the bytes that were counted and are billed to nobody."""
-        return self.attribution.unattributed_bytes
-
-    @property
-    def failures(self) -> int:
-        """Return how often a customer could not be found out or billed."""
-        return self.attribution.failures
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application, counting what it sends, or what it receives."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from streamgauge.testing import MemorySink
 from tests.integration.mqtt.conftest import Broker, Device, until
-from tests.unit.examples.conftest import KEY, Running, UsageApi
+from tests.unit.examples.conftest import KEY, Running, serving
 
 pytestmark = pytest.mark.mosquitto
 
@@ -23,14 +21,8 @@ def received() -> MemorySink:
 
 @pytest.fixture
 def url(received: MemorySink) -> Iterator[str]:
-    handler = type("Handler", (UsageApi,), {"sink": received})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join(10)
+    with serving(received) as url:
+        yield url
 
 
 def test_the_example_bills_owners_for_readings_and_the_operator_for_the_wire(

@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -18,7 +16,7 @@ import pytest
 from streamgauge.nginx import LOG_FORMAT
 from streamgauge.testing import MemorySink
 from tests.integration.nginx.conftest import CLIP, Nginx
-from tests.unit.examples.conftest import EXAMPLES, KEY, Running, UsageApi
+from tests.unit.examples.conftest import EXAMPLES, KEY, Running, serving
 
 pytestmark = pytest.mark.nginx
 STREAMGAUGE = Path(sys.executable).parent / "streamgauge"
@@ -31,14 +29,8 @@ def received() -> MemorySink:
 
 @pytest.fixture
 def url(received: MemorySink) -> Iterator[str]:
-    handler = type("Handler", (UsageApi,), {"sink": received})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join(10)
+    with serving(received) as url:
+        yield url
 
 
 def test_flask_behind_nginx_bills_what_nginx_sends(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -88,6 +89,19 @@ class Running:
         self._process.communicate(timeout=20)
 
 
+@contextlib.contextmanager
+def serving(sink: MemorySink) -> Iterator[str]:
+    """Serve the usage API in front of ``sink``; yield its address."""
+    handler = type("Handler", (UsageApi,), {"sink": sink})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(10)
+
+
 @pytest.fixture
 def received() -> MemorySink:
     return MemorySink()
@@ -95,27 +109,20 @@ def received() -> MemorySink:
 
 @pytest.fixture
 def run(tmp_path: Path, received: MemorySink) -> Iterator[Callable[[str], Running]]:
-    handler = type("Handler", (UsageApi,), {"sink": received})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
     (tmp_path / "media").mkdir()
-    environment = {
-        "DODO_PAYMENTS_API_KEY": KEY,
-        "STREAMGAUGE_URL": f"http://127.0.0.1:{server.server_port}",
-        "STREAMGAUGE_SPOOL_DIR": str(tmp_path / "spool"),
-        "MEDIA": str(tmp_path / "media"),
-    }
-    running: list[Running] = []
+    with serving(received) as url:
+        environment = {
+            "DODO_PAYMENTS_API_KEY": KEY,
+            "STREAMGAUGE_URL": url,
+            "STREAMGAUGE_SPOOL_DIR": str(tmp_path / "spool"),
+            "MEDIA": str(tmp_path / "media"),
+        }
+        running: list[Running] = []
 
-    def start(name: str) -> Running:
-        running.append(Running(name, environment))
-        return running[-1]
+        def start(name: str) -> Running:
+            running.append(Running(name, environment))
+            return running[-1]
 
-    yield start
-    for example in running:
-        example.kill()
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+        yield start
+        for example in running:
+            example.kill()
