@@ -26,7 +26,7 @@ ESTIMATE_ERROR_PER_MILLION_MAX: Final = 100
 ABORT_ERROR_PER_CENT_MAX: Final = 5
 # Without a limit of the link, all that was sent since the last tick of the kernel's clock has
 # arrived, and nobody said so.
-ABORT_ERROR_UNLIMITED_PER_CENT_MAX: Final = 20
+ABORT_ERROR_UNLIMITED_PER_CENT_MAX: Final = 25
 _PAUSE_S: Final = 0.1
 
 
@@ -193,6 +193,11 @@ class Outcome:
             if all(layer in one.layers for one in self.measured)
         ]
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether all responses arrived whole."""
+        return all(response.is_complete for response in self.responses)
+
     def faults(self) -> list[str]:
         """Return each difference that may not be, as a sentence."""
         return [f"{self.case}: {fault}" for fault in (*self._mismatches(), *self._out_of_bounds())]
@@ -200,7 +205,7 @@ class Outcome:
     def _captured(self, layer: str) -> int | None:
         egress = self.captured.egress
         if layer in ("payload", "http"):
-            if all(response.is_complete for response in self.responses):
+            if self.is_complete:
                 return sum(getattr(response, f"{layer}_bytes") for response in self.responses)
             if self.case.is_tls:
                 return None  # What the client has not read, nobody can decrypt.
@@ -236,7 +241,6 @@ class Outcome:
                     yield f"{layer} of response {number}: {ours.layers[layer]}, arrived {seen}"
 
     def _out_of_bounds(self) -> Iterable[str]:
-        is_complete = all(response.is_complete for response in self.responses)
         for row in self.rows():
             if row.captured_bytes is None or row.error_bytes is None:
                 continue
@@ -245,10 +249,12 @@ class Outcome:
                 is_bounded = self.case.scenario.is_bounded and row.captured_bytes >= WIRE_BYTES_MIN
                 share = WIRE_ERROR_PER_MILLION_MAX if is_bounded else 1_000_000
                 bound = row.captured_bytes * share // 1_000_000
-            elif not is_complete:
+            elif not self.is_complete:
                 has_limit = self.case.scenario.mbit is not None
                 share = (ABORT_ERROR_UNLIMITED_PER_CENT_MAX, ABORT_ERROR_PER_CENT_MAX)[has_limit]
                 bound = row.captured_bytes * share // 100
+            elif row.layer == "http" and "estimated" in row.how:
+                bound = row.captured_bytes * ESTIMATE_ERROR_PER_MILLION_MAX // 1_000_000
             if abs(row.error_bytes) > bound:
                 yield f"{row.layer}: {row.measured_bytes}, captured {row.captured_bytes}"
 
