@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import postgresql
+
 NODE_PACKAGES = Path(__file__).parent / "compat" / "node"
 MARKERS = ("node", "browser", "curl", "netns", "nginx", "mosquitto", "postgresql")
-POSTGRESQL_PROGRAMS = Path("/usr/lib/postgresql")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 # Machines differ, and no test asserts a duration; a failure prints how to see it again.
@@ -100,6 +101,13 @@ def chromium() -> str | None:
 
 
 @pytest.fixture(scope="session")
+def postgresql_cluster() -> Iterator[postgresql.Cluster]:
+    """Run a PostgreSQL for this process of tests."""
+    with postgresql.running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
 def chromium_path() -> str:
     path = chromium()
     assert path is not None, "the browser marker skips where it is missing"
@@ -125,8 +133,11 @@ def _missing_node() -> str | None:
 
 
 def _missing_postgresql() -> str | None:
-    found = next(POSTGRESQL_PROGRAMS.glob("*/bin/initdb"), None) or shutil.which("initdb")
-    return None if found else "PostgreSQL is missing: apt-get install postgresql"
+    return (
+        None
+        if postgresql.program("initdb")
+        else "PostgreSQL is missing: apt-get install postgresql"
+    )
 
 
 def _missing_program(*programs: str) -> str | None:

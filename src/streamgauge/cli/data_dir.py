@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamgauge.server.catalog import Catalog
 
 DATA_DIR_VARIABLE: Final = "STREAMGAUGE_DATA_DIR"
+CATALOG_VARIABLE: Final = "STREAMGAUGE_CATALOG"
 
 
 def data_dir_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -32,24 +33,42 @@ def data_dir_option(function: Callable[..., None]) -> Callable[..., None]:
     )(function)
 
 
+def catalog_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--catalog``, as ``serve`` takes it, as the parameter ``catalog_url``."""
+    return click.option(
+        "--catalog",
+        "catalog_url",
+        envvar=CATALOG_VARIABLE,
+        show_envvar=True,
+        metavar="URL",
+        help="The server's postgresql://..., where its catalog is there.",
+    )(function)
+
+
 @contextlib.contextmanager
-def catalog_of(data_dir: Path, *, create: bool = False) -> Iterator[Catalog]:
+def catalog_of(
+    data_dir: Path, catalog_url: str | None, *, create: bool = False
+) -> Iterator[Catalog]:
     """Open the catalog of a data directory, also while a server runs on it.
 
     Raises:
         InvalidInputError: There is none, and ``create`` is false.
-        ConfigurationError: The directory is a link, another user's, or open to others.
+        ConfigurationError: The directory is a link, another user's, or open to others, or its
+            catalog is another one.
+        UnavailableError: PostgreSQL cannot be reached.
     """
     with extra("server"):
         from streamgauge.server.catalog import (  # noqa: PLC0415 - the extra may be missing
+            ELSEWHERE,
             FILE_NAME,
             Catalog,
         )
     path = data_dir / FILE_NAME
-    if not create and not path.exists():
+    known = catalog_url or path.exists() or path.with_name(ELSEWHERE).exists()
+    if not create and not known:
         raise InvalidInputError("--data-dir", str(data_dir), f"hold a server's {FILE_NAME}")
     OsDirectory(data_dir, create=create)
-    catalog = Catalog(path)
+    catalog = Catalog(path, url=catalog_url or None)
     try:
         yield catalog
     finally:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from streamgauge.cli.columns import Column, Kind
-from streamgauge.cli.data_dir import catalog_of, data_dir_option
+from streamgauge.cli.data_dir import catalog_of, catalog_option, data_dir_option
 from streamgauge.cli.output import Format, emit_one, emit_rows, hint, output_option
 from streamgauge.core.events import MODES
 from streamgauge.core.keys import KEY_SCOPES, KeyScope
@@ -34,6 +34,7 @@ def keys() -> None:
 @click.option("--mode", type=click.Choice(MODES), required=True, help="A key opens one mode.")
 @click.option("--name", required=True, help="For people, to tell keys apart.")
 @data_dir_option
+@catalog_option
 @click.option(
     "--scope",
     type=click.Choice(KEY_SCOPES),
@@ -50,6 +51,7 @@ def create(
     mode: str,
     name: str,
     data_dir: Path,
+    catalog_url: str | None,
     scope: KeyScope | None,
     read_only: bool,
     strict_timestamps: bool,
@@ -61,7 +63,7 @@ def create(
     if read_only and scope not in {None, "read"}:
         raise click.UsageError(f"--read-only and --scope {scope} contradict each other")
     scope = "read" if read_only else scope or "admin"
-    with catalog_of(data_dir, create=True) as catalog:
+    with catalog_of(data_dir, catalog_url, create=True) as catalog:
         new = catalog.keys.create(
             mode=mode, name=name, scope=scope, strict_timestamps=strict_timestamps
         )
@@ -71,11 +73,12 @@ def create(
 
 @keys.command("list")
 @data_dir_option
+@catalog_option
 @click.option("--mode", type=click.Choice(MODES), help="Keys of this mode only.")
 @output_option
-def list_(data_dir: Path, mode: str | None, output: Format) -> None:
+def list_(data_dir: Path, catalog_url: str | None, mode: str | None, output: Format) -> None:
     """List keys, revoked ones too, without their secrets."""
-    with catalog_of(data_dir) as catalog:
+    with catalog_of(data_dir, catalog_url) as catalog:
         rows = [msgspec.to_builtins(key) for key in catalog.keys.list(mode=mode)]
     emit_rows(output, rows, _COLUMNS, empty="No keys.")
 
@@ -83,9 +86,10 @@ def list_(data_dir: Path, mode: str | None, output: Format) -> None:
 @keys.command()
 @click.argument("id")
 @data_dir_option
+@catalog_option
 @output_option
-def revoke(id: str, data_dir: Path, output: Format) -> None:
+def revoke(id: str, data_dir: Path, catalog_url: str | None, output: Format) -> None:
     """Revoke the key ID; the running server refuses it from the next request on."""
-    with catalog_of(data_dir) as catalog:
+    with catalog_of(data_dir, catalog_url) as catalog:
         key = catalog.keys.revoke(id)
     emit_one(output, msgspec.to_builtins(key), _COLUMNS)

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Everything the server keeps; made if it is not there.  [env var: STREAMGAUGE_DATA_DIR]",
 )
+@click.option(
+    "--catalog",
+    metavar="URL",
+    help="postgresql://...: keep keys, customers, meters and invoices there, for several "
+    "processes.  [env var: STREAMGAUGE_CATALOG; default: a file in --data-dir]",
+)
 @click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 8000]")
 @click.option(
@@ -63,7 +69,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Options in TOML; variables of the environment win over it, flags over both.",
 )
-def serve(data_dir: Path | None, config: Path | None, **listen: object) -> None:
+def serve(
+    data_dir: Path | None, catalog: str | None, config: Path | None, **listen: object
+) -> None:
     """Run a server until Ctrl-C or SIGTERM.
 
     Prints its address, alone, on stdout. A terminal also gets a link that signs a browser in to
@@ -76,7 +84,7 @@ def serve(data_dir: Path | None, config: Path | None, **listen: object) -> None:
         from streamgauge.server.config import load  # noqa: PLC0415 - the extra may be missing
         from streamgauge.server.run import serve as run  # noqa: PLC0415 - as above
 
-    flags: dict[str, object] = {"data_dir": data_dir}
+    flags: dict[str, object] = {"data_dir": data_dir, "catalog": catalog}
     flags |= {f"listen.{name}": value or None for name, value in listen.items() if name != "port"}
     flags["listen.port"] = listen["port"]
     run(load(file=config, environ=os.environ, flags=flags), _announce)

@@ -18,6 +18,7 @@ from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import ConfigurationError, UnavailableError
 
 _CATALOG: Final = "catalog.sqlite"
+_ELSEWHERE: Final = "catalog.elsewhere"
 _LOCK: Final = "server.lock"
 # A clock may be set back by this much; an hour and more is a wrong clock.
 _AHEAD_S_MAX: Final = 3_600
@@ -35,6 +36,10 @@ def server_findings(data_dir: Path, clock: Clock | None = None) -> Iterator[Find
 
 
 def _catalog(path: Path) -> Finding:
+    if (elsewhere := path.with_name(_ELSEWHERE)).exists():
+        return ok(
+            "data: catalog", f"in {elsewhere.read_text().strip()}; /readyz says if it answers"
+        )
     if not path.exists():
         return ok("data: catalog", "none yet; the first start makes it")
     try:

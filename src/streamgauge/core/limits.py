@@ -194,6 +194,8 @@ LEFT_ALONE_MAX: Final = 100
 CAUGHT_UP_WAIT_S: Final = 15.0
 # Blocking calls to store and catalog at once; each may hold a connection.
 POOL_THREADS_MAX: Final = 8
+# Where the catalog is across a network: a look-up takes a millisecond, and ingest waits for it.
+KEY_THREADS: Final = 4
 # Sockets of clients at once; fewer where the process may open fewer than twice as many files.
 CONNECTIONS_MAX: Final = 10_000
 # From its first byte to its last; a full body of 16 MiB takes that long at 1 Mbit/s.

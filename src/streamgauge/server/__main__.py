@@ -17,11 +17,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m streamgauge.server")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--catalog")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     options = parser.parse_args()
     flags = {
         "data_dir": options.data_dir,
+        "catalog": options.catalog,
         "listen.host": options.host,
         "listen.port": options.port,
     }

@@ -24,7 +24,7 @@ from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import ConfigurationError, UnavailableError
 from streamgauge.core.files import hold
-from streamgauge.core.limits import POOL_THREADS_MAX
+from streamgauge.core.limits import KEY_THREADS, POOL_THREADS_MAX
 from streamgauge.core.payers import bill_nobody
 from streamgauge.server import telemetry
 from streamgauge.server.api import (
@@ -46,6 +46,7 @@ from streamgauge.server.api.routes import failed, not_found, refusing_routes, ro
 from streamgauge.server.api.unsupported import BEFORE_SERVED, unsupported_paths
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
+from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.config import Config
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
@@ -106,10 +107,26 @@ class RunningParts:
         self.clock = clock
         self.rates = rates or Rates(clock=clock)
         self._pool = ThreadPoolExecutor(POOL_THREADS_MAX, thread_name_prefix="streamgauge-pool")
+        # Ingest needs keys, and must not wait behind queries that wait for the engine.
+        self._keys_pool = ThreadPoolExecutor(KEY_THREADS, thread_name_prefix="streamgauge-keys")
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         """Return ``function(*args)``, called in the bounded thread pool."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+    async def key(self, token: str) -> ApiKey | None:
+        """Return the working key of ``token``, or None; never waits for what ``run`` does."""
+        return await self._ask_catalog(self.catalog.keys.authenticate, token)
+
+    async def catalog_trouble(self) -> str | None:
+        """Return why the catalog does not answer now, or None; waits as ``key`` does."""
+        return await self._ask_catalog(self.catalog.trouble)
+
+    async def _ask_catalog(self, function: Callable[..., T], /, *args: object) -> T:
+        if not self.catalog.blocks:
+            return function(*args)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._keys_pool, function, *args)
 
     async def add_meter(self, meter: Meter) -> None:
         """Return when the usage of ``meter`` is rolled up; twice is once."""
@@ -119,7 +136,8 @@ class RunningParts:
     def close(self) -> None:
         """Wait for running calls and stop the pool."""
         self.store.stop_filling()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._keys_pool):
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Opened:
@@ -143,7 +161,7 @@ class Opened:
             directory = OsDirectory(path, create=True)
             lock = hold(directory, LOCK, f"the data directory {path}")
             stack.callback(lock.release)
-            catalog = Catalog(path / CATALOG, clock=clock)
+            catalog = Catalog(path / CATALOG, url=config.catalog, clock=clock)
             stack.callback(catalog.close)
             log = Wal(directory.child(LOG, create=True))
             stack.callback(log.close)

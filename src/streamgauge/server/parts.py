@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from streamgauge.core.clock import Clock
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
+from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.rates import Rates
@@ -54,6 +55,14 @@ class Parts(Protocol):
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         """Return ``function(*args)``, called in the bounded thread pool."""
+        ...
+
+    async def key(self, token: str) -> ApiKey | None:
+        """Return the working key of ``token``, or None; never waits for what ``run`` does."""
+        ...
+
+    async def catalog_trouble(self) -> str | None:
+        """Return why the catalog does not answer now, or None; waits as ``key`` does."""
         ...
 
     async def add_meter(self, meter: Meter) -> None:

@@ -68,7 +68,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STREAMGAUGE_URL", "STREAMGAUGE_API_KEY", "DODO_PAYMENTS_API_KEY"):
+    for name in (
+        "STREAMGAUGE_URL",
+        "STREAMGAUGE_API_KEY",
+        "STREAMGAUGE_CATALOG",
+        "DODO_PAYMENTS_API_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

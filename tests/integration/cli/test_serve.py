@@ -14,6 +14,7 @@ from streamgauge.cli.connection import SOCKET_NAME
 from streamgauge.cli.root import run
 from streamgauge.cli.serve import link_path
 from streamgauge.server.catalog import FILE_NAME, Catalog
+from tests.postgresql import Cluster
 from tests.wire.certificate import write_certificate
 
 ORIGIN = "https://app.example.com"
@@ -135,3 +136,25 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(
     assert run(["serve", *at, "--tls-cert", str(tmp_path / "missing.pem")]) != 0
     assert "No such file" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.postgresql
+def test_keys_of_a_catalog_in_postgresql_are_made_there_and_nowhere_else(
+    tmp_path: Path,
+    server_type: Serve,
+    postgresql_cluster: Cluster,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    catalog = ("--catalog", postgresql_cluster.url(postgresql_cluster.new_schema()))
+    where = ("--data-dir", str(tmp_path / "data"))
+    running = server_type(tmp_path / "data", tmp_path / "log", *catalog)
+    create = ("keys", "create", "--mode", "test_mode", "--name", "t", *where)
+    assert run([*create, *catalog]) == 0
+    headers = {"authorization": f"Bearer {capsys.readouterr().out.strip()}"}
+    assert httpx.get(f"{running.url}/meters", headers=headers).status_code == 200
+    assert run(create) != 0
+    assert "give it as --catalog" in capsys.readouterr().err
+    assert not (tmp_path / "data" / FILE_NAME).exists()
+    assert run(["doctor", *where]) == 0
+    assert "in postgresql://" in capsys.readouterr().out
+    assert running.stop() == 0

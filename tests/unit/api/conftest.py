@@ -17,6 +17,7 @@ from streamgauge.core.errors import UnavailableError
 from streamgauge.server.api import customers, keys, meters, products, subscriptions, unsupported
 from streamgauge.server.api.routes import not_found, refusing_routes, routes
 from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.parts import Parts
 from streamgauge.server.rates import Rates
@@ -63,15 +64,26 @@ class CatalogParts:
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         return function(*args)
 
+    async def key(self, token: str) -> ApiKey | None:
+        return self.catalog.keys.authenticate(token)
+
     async def add_meter(self, meter: Meter) -> None:
         if self.engine_is_down:
             raise UnavailableError("the engine is down")
         self.rolled_up.append(meter)
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def catalog_url(request: pytest.FixtureRequest) -> str | None:
+    if request.param == "sqlite":
+        return None
+    cluster = request.getfixturevalue("postgresql_cluster")
+    return str(cluster.url(cluster.emptied_schema()))
+
+
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[CatalogParts]:
-    catalog = Catalog(tmp_path / FILE_NAME)
+def parts(tmp_path: Path, catalog_url: str | None) -> Iterator[CatalogParts]:
+    catalog = Catalog(tmp_path / FILE_NAME, url=catalog_url)
     yield CatalogParts(catalog=catalog)
     catalog.close()
 

@@ -20,6 +20,11 @@ METER = {
 }
 
 
+@pytest.fixture
+def catalog_url() -> None:
+    """Keep the catalog in a file: no route asks which database has it."""
+
+
 def test_a_request_without_a_key_is_refused(nobody: Any) -> None:
     refused = nobody.refused("GET", "/meters", status=401)
     assert refused["code"] == "UNAUTHORIZED"

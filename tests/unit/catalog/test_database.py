@@ -1,15 +1,19 @@
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from streamgauge.core.errors import ConflictError, StreamgaugeError, UnavailableError
+from streamgauge.core.errors import (
+    ConfigurationError,
+    ConflictError,
+    StreamgaugeError,
+    UnavailableError,
+)
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.customers import NewCustomer
+from tests.unit.catalog.conftest import Place
 
 ANN = NewCustomer(email="ann@example.com", name="Ann")
 
@@ -53,17 +57,15 @@ def test_writers_wait_for_one_another(catalog: Catalog) -> None:
 
 
 def test_a_writer_that_holds_on_makes_others_unavailable_and_changes_nothing(
-    catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamgauge.server.catalog.database._BUSY_TIMEOUT_S", 0)
-    impatient = Catalog(path)
-    holding = sqlite3.connect(path, isolation_level=None)
-    holding.execute("BEGIN IMMEDIATE")
-    with pytest.raises(UnavailableError, match="cannot be written now"):
-        impatient.customers.create("test_mode", ANN)
-    assert impatient.customers.list("test_mode") == []
-    holding.execute("ROLLBACK")
-    holding.close()
+    monkeypatch.setattr("streamgauge.server.catalog.sqlite._BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr("streamgauge.server.catalog.postgresql._LOCK_TIMEOUT_S", 0.05)
+    impatient = place.open()
+    with place.held_by_a_writer():
+        with pytest.raises(UnavailableError, match="cannot be written now"):
+            impatient.customers.create("test_mode", ANN)
+        assert impatient.customers.list("test_mode") == []
     impatient.customers.create("test_mode", ANN)
     impatient.close()
 
@@ -79,7 +81,10 @@ def test_a_failed_change_leaves_no_part_of_itself(catalog: Catalog) -> None:
     assert catalog.customers.list("test_mode") == []
 
 
-def test_the_stamp_changes_with_every_commit_and_only_then(catalog: Catalog, path: Path) -> None:
+def test_the_stamp_changes_with_every_commit_and_only_then(catalog: Catalog, place: Place) -> None:
+    if catalog.blocks:
+        assert catalog.database.change_stamp() is None
+        return
     before = catalog.database.change_stamp()
     assert catalog.database.change_stamp() == before
     catalog.customers.list("test_mode")
@@ -87,10 +92,18 @@ def test_the_stamp_changes_with_every_commit_and_only_then(catalog: Catalog, pat
     catalog.customers.create("test_mode", ANN)
     after = catalog.database.change_stamp()
     assert after != before
-    other = Catalog(path)
+    other = place.open()
     other.customers.create("test_mode", ANN)
     other.close()
     assert catalog.database.change_stamp() != after
+
+
+def test_a_directory_is_not_opened_with_another_catalog_than_its_own(
+    catalog: Catalog, place: Place
+) -> None:
+    other = "postgresql://elsewhere.example/other" if place.url is None else None
+    with pytest.raises(ConfigurationError, match=r"a catalog of its own|give it as --catalog"):
+        Catalog(place.path, url=other)
 
 
 def test_modes_share_nothing_but_the_business(catalog: Catalog) -> None:

@@ -27,13 +27,14 @@ ALLOWANCE_STATE: Final = "streamgauge.allowance"
 _SCHEME: Final = "bearer "
 
 
-def authenticate(scope: Scope, parts: Parts) -> Caller:
+async def authenticate(scope: Scope, parts: Parts) -> Caller:
     """Return who asks, and count the request; what is left to its key is put into ``scope``.
 
     Raises:
         UnauthorizedError: No key, a wrong key or a revoked key.
         TooManyRequestsError: The key has made the requests of a window.
         InvalidInputError: The operator names no mode, or an unknown one.
+        UnavailableError: The catalog does not say whose key it is.
     """
     headers, catalog = Headers(scope=scope), parts.catalog
     if scope.get("state", {}).get(OPERATOR_STATE) is True:
@@ -46,7 +47,7 @@ def authenticate(scope: Scope, parts: Parts) -> Caller:
     given = headers.get("authorization", "")
     if not given.lower().startswith(_SCHEME):
         raise UnauthorizedError("a key is needed: Authorization: Bearer sg_...")
-    key = catalog.keys.authenticate(given[len(_SCHEME) :].strip())
+    key = await parts.key(given[len(_SCHEME) :].strip())
     if key is None:
         raise UnauthorizedError("this key is unknown or revoked")
     if (allowance := parts.rates.take(key.id)) is not None:

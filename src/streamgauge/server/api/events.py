@@ -142,7 +142,7 @@ class IngestEndpoint:
             return Response(status_code=204, headers={"allow": _ALLOW})
         if scope["method"] != "POST":
             raise MethodNotAllowedError(scope["method"], _ALLOW)
-        caller = authenticate(scope, self._parts)
+        caller = await authenticate(scope, self._parts)
         check_scope(caller, "write")
         body = await self._bodies.read(scope, receive)
         if body is None:

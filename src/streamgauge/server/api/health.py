@@ -39,14 +39,15 @@ def health_routes(parts: Parts, metrics: Callable[[], bytes]) -> list[BaseRoute]
         return Response(b'{"status":"alive"}', media_type=_JSON)
 
     async def readyz(_request: Request) -> Response:
-        state = parts.pipeline.state()
+        state, catalog = parts.pipeline.state(), await parts.catalog_trouble()
+        trouble = state.trouble if catalog is None else [*state.trouble, catalog]
         answer = Readiness(
-            status="not ready" if state.trouble else "ready",
-            trouble=state.trouble,
+            status="not ready" if trouble else "ready",
+            trouble=trouble,
             damage=state.damage,
             lag_s=round(state.lag_s, 3),
         )
-        status = 503 if state.trouble else 200
+        status = 503 if trouble else 200
         return Response(msgspec.json.encode(answer), status, media_type=_JSON)
 
     async def figures(_request: Request) -> Response:

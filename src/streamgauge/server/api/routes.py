@@ -72,7 +72,7 @@ class Endpoint:
         operation = self._by_method.get(request.method)
         if operation is None:
             raise MethodNotAllowedError(request.method, self._allow)
-        caller = authenticate(request.scope, self._parts)
+        caller = await authenticate(request.scope, self._parts)
         check_scope(caller, operation.needs)
         call = Call(
             caller=caller,

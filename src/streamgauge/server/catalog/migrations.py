@@ -80,7 +80,12 @@ _KEY_SCOPES: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final = (_FIRST, _STRICT, _KEY_SCOPES)
+_SECRET_CHECK: Final = Migration(
+    "which secret the keys depend on",
+    ("ALTER TABLE businesses ADD COLUMN secret_check TEXT",),
+)
+
+MIGRATIONS: Final = (_FIRST, _STRICT, _KEY_SCOPES, _SECRET_CHECK)
 
 
 def migrate(
@@ -95,7 +100,7 @@ def migrate(
         done = _version(connection)
         if done > len(migrations):
             raise ConfigurationError(
-                f"{database.path} has schema version {done}, this release knows up to "
+                f"{database.name} has schema version {done}, this release knows up to "
                 f"{len(migrations)}; start the release that wrote it, or a newer one"
             )
         for number, migration in enumerate(migrations[done:], start=done + 1):

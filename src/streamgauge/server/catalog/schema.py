@@ -50,6 +50,7 @@ businesses: Final = Table(
     metadata,
     Column("business_id", Text, primary_key=True),
     Column("created_at", Instant),
+    Column("secret_check", Text),
 )
 api_keys: Final = _scoped(
     "api_keys",

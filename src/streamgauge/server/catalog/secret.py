@@ -35,7 +35,8 @@ def open_secret(directory: Path, *, may_create: bool, entropy: Entropy = os.uran
         secret = path.read_bytes()
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{path} is missing and the catalog's keys depend on it; restore it from a backup"
+            f"{path} is missing and the catalog's keys depend on it; restore it from a backup, or "
+            "copy it from a process that has it"
         ) from None
     if len(secret) != _SECRET_BYTES:
         raise ConfigurationError(f"{path} has {len(secret)} bytes; it must have {_SECRET_BYTES}")

@@ -1,0 +1,87 @@
+"""A server whose catalog is in PostgreSQL, and what it does while that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from streamgauge.server.app import Opened, create_app
+from streamgauge.server.catalog.meters import NewMeter
+from streamgauge.server.config import Config
+from streamgauge.server.metering.meter import Aggregation, AggregationType
+from tests.postgresql import Cluster
+
+pytestmark = pytest.mark.postgresql
+
+SUM = NewMeter(
+    name="Bytes",
+    event_name="stream",
+    measurement_unit="byte",
+    aggregation=Aggregation(type=AggregationType.SUM, key="bytes"),
+)
+
+
+def body(number: int) -> dict[str, Any]:
+    event = {
+        "event_id": f"event_{number}",
+        "customer_id": "customer_1",
+        "event_name": "stream",
+        "metadata": {"bytes": 10**30},
+    }
+    return {"events": [event]}
+
+
+def test_an_outage_of_the_catalog_answers_503_and_heals(
+    tmp_path: Path, postgresql_cluster: Cluster
+) -> None:
+    url = postgresql_cluster.url(postgresql_cluster.new_schema())
+
+    async def work(http: httpx.AsyncClient) -> None:
+        made = await http.post("/meters", content=msgspec.json.encode(SUM))
+        asked = {"meter_id": made.json()["id"], "customer_id": "customer_1"}
+        assert (await http.post("/events/ingest", json=body(0))).status_code == 200
+        assert (await http.get("/readyz")).status_code == 200
+        postgresql_cluster.stop()
+        try:
+            for method, path, more in (
+                ("POST", "/events/ingest", {"json": body(1)}),
+                ("GET", "/v1/usage", {"params": asked}),
+                ("POST", "/meters", {"content": msgspec.json.encode(SUM)}),
+                ("GET", "/customers", {}),
+            ):
+                answer = await http.request(method, path, **more)
+                assert answer.status_code == 503, answer.text
+                assert answer.headers["retry-after"] == "1"
+                assert answer.json()["code"] == "UNAVAILABLE"
+                assert "postgresql" not in answer.text.lower()
+            ready = await http.get("/readyz")
+            assert ready.status_code == 503
+            assert ready.json()["trouble"] == ["the catalog cannot be read now"]
+            assert (await http.get("/healthz")).status_code == 200
+        finally:
+            postgresql_cluster.start()
+        assert (await http.get("/readyz")).status_code == 200
+        assert (await http.post("/events/ingest", json=body(1))).status_code == 200
+        usage = await http.get("/v1/usage", params=asked)
+        assert usage.json()["quantity"] == str(2 * 10**30)
+
+    async def main() -> None:
+        opened = await asyncio.to_thread(Opened, Config(data_dir=tmp_path / "data", catalog=url))
+        opened.start()
+        made = opened.parts.catalog.keys.create(mode="test_mode", name="test")
+        headers = {"authorization": f"Bearer {made.token}"}
+        transport = httpx.ASGITransport(create_app(opened.parts), raise_app_exceptions=False)
+        try:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://server", headers=headers
+            ) as http:
+                await work(http)
+        finally:
+            await opened.close()
+
+    asyncio.run(main())

@@ -1,0 +1,116 @@
+"""A private PostgreSQL for tests: a cluster of its own, behind a unix socket that nobody else has.
+
+It runs with ``fsync=off``: what is tested is the catalog, not the disk under a server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+
+PROGRAMS = Path("/usr/lib/postgresql")
+_SETTINGS = ("listen_addresses=", "fsync=off", "full_page_writes=off", "shared_buffers=16MB")
+
+
+def program(name: str) -> str | None:
+    """Return the newest server program of that name, as Debian or the PATH has it."""
+    installed = sorted(PROGRAMS.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    return str(installed[-1]) if installed else shutil.which(name)
+
+
+class Cluster:
+    """A PostgreSQL server that can be stopped and started; each user gets a schema of its own."""
+
+    def __init__(self) -> None:
+        # Not under pytest's directory: it is root's alone, and root may not run PostgreSQL.
+        self._home = Path(tempfile.mkdtemp(prefix="streamgauge-postgresql-"))
+        self._data = self._home / "data"
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            shutil.chown(self._home, "postgres", "postgres")
+            self._user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        self._numbers = itertools.count(1)
+        self._log = self._home / "log"
+        command = [str(program("initdb")), "-D", str(self._data), "-U", "tests", "-N"]
+        command += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+        subprocess.run(command, check=True, capture_output=True, cwd=self._home, **self._user)
+
+    def start(self) -> None:
+        # It ends with the tests, also if these are killed.
+        command = ["setpriv", "--pdeathsig", "QUIT", str(program("postgres"))]
+        command += ["-D", str(self._data), "-k", str(self._home)]
+        command += [part for setting in _SETTINGS for part in ("-c", setting)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._home, **self._user
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, self._log.read_text()
+                assert time.monotonic() < deadline, self._log.read_text()
+                time.sleep(0.01)
+            else:
+                return
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End it; SIGINT hangs up on everybody, SIGQUIT dies without a word."""
+        self._process.send_signal(number)
+        self._process.wait(60)
+
+    def remove(self) -> None:
+        shutil.rmtree(self._home)
+
+    def url(self, schema: str | None = None) -> str:
+        more = "" if schema is None else f"&options={quote(f'-csearch_path={schema}')}"
+        return f"postgresql://tests@/postgres?host={quote(str(self._home), safe='')}{more}"
+
+    def new_schema(self) -> str:
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE SCHEMA {name}")
+        return name
+
+    def emptied_schema(self) -> str:
+        """Return the schema that all such tests use one after another, with empty tables."""
+        names = self.execute(
+            "SELECT tablename FROM pg_tables "
+            "WHERE schemaname = 'shared' AND tablename <> 'schema_versions'"
+        )
+        if names:
+            self.execute(f"TRUNCATE {', '.join(name for (name,) in names)}", schema="shared")
+        else:
+            self.execute("CREATE SCHEMA IF NOT EXISTS shared")
+        return "shared"
+
+    def execute(self, *statements: str, schema: str | None = None) -> list[tuple[Any, ...]]:
+        """Run statements on a connection of their own; return the rows of the last one."""
+        with psycopg.connect(self.url(schema), autocommit=True) as connection:
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    try:
+        cluster.start()
+        yield cluster
+        cluster.stop()
+    finally:
+        cluster.remove()
