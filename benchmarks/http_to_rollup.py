@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from streamgauge.core.ids import new_writer_id
-from streamgauge.server.app import CATALOG
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.ingest.decode import Scope, decode
+from streamgauge.server.layout import CATALOG
 
 CLIENTS = 4
 METER = {

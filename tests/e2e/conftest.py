@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from streamgauge.core.ids import new_writer_id
-from streamgauge.server.app import CATALOG, ENGINE
 from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import CATALOG, ENGINE
 from streamgauge.server.store import EventStore
 
 PROGRAM = Path(__file__).parent / "dying_server.py"

@@ -19,8 +19,10 @@ from streamgauge.core.errors import InvalidInputError, UnavailableError
 from streamgauge.core.limits import CLI_ANSWER_BYTES_MAX
 
 with extra("server"):
-    from streamgauge.server.app import CATALOG, Opened, create_app
+    from streamgauge.server.app import Opened, create_app
+    from streamgauge.server.catalog.counts import counts
     from streamgauge.server.config import load
+    from streamgauge.server.layout import CATALOG
     from streamgauge.server.run import Operator
     from streamgauge.server.telemetry import configure_logging
 
@@ -55,6 +57,23 @@ def opened(data_dir: Path) -> Iterator[Exchange]:
         finally:
             with waiting("Closing"):
                 run(parts.close())
+
+
+def looked_into(data_dir: Path) -> dict[str, int]:
+    """Open a data directory as a server does, and return how much of what it holds.
+
+    Raises:
+        ConfigurationError: What is in it does not fit together.
+        UnavailableError: The event engine does not open.
+    """
+    configure_logging(level="warning", as_json=False)
+    with _loop() as run:
+        found = Opened(load(flags={"data_dir": data_dir}))
+        try:
+            stored = found.parts.store.rows_of_segments(0)
+            return counts(found.parts.catalog) | {"events": sum(stored.values())}
+        finally:
+            run(found.close())
 
 
 @contextlib.contextmanager

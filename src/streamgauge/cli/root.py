@@ -11,6 +11,7 @@ import click
 from click.shell_completion import shell_complete
 
 from streamgauge._version import __version__
+from streamgauge.cli.backup import backup, restore
 from streamgauge.cli.customers import customers
 from streamgauge.cli.demo import demo
 from streamgauge.cli.doctor import doctor
@@ -48,6 +49,8 @@ for _command in (
     invoices,
     spool,
     nginx,
+    backup,
+    restore,
 ):
     root.add_command(_command)
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from starlette.applications import Starlette
@@ -28,6 +29,7 @@ from streamgauge.core.limits import KEY_THREADS, POOL_THREADS_MAX
 from streamgauge.core.payers import bill_nobody
 from streamgauge.server import telemetry
 from streamgauge.server.api import (
+    backups,
     customers,
     events,
     health,
@@ -44,6 +46,8 @@ from streamgauge.server.api.openapi import document
 from streamgauge.server.api.operation import Operation
 from streamgauge.server.api.routes import failed, not_found, refusing_routes, routes
 from streamgauge.server.api.unsupported import BEFORE_SERVED, unsupported_paths
+from streamgauge.server.backup.holding import Holder, clear
+from streamgauge.server.backup.restoring import check_finished
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
@@ -52,6 +56,7 @@ from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.quarantine import Quarantine
 from streamgauge.server.ingest.wal import Wal
+from streamgauge.server.layout import CATALOG, ENGINE, IDS, LOCK, LOG, QUARANTINE
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.pages.routes import routes as page_routes
 from streamgauge.server.rates import Rates
@@ -59,13 +64,6 @@ from streamgauge.server.store import EventStore
 
 T = TypeVar("T")
 _log = logging.getLogger("streamgauge.server")
-
-LOCK: Final = "server.lock"
-CATALOG: Final = "catalog.sqlite"
-ENGINE: Final = "engine"
-LOG: Final = "log"
-IDS: Final = "ids"
-QUARANTINE: Final = "quarantine"
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *events.OPERATIONS,
@@ -90,6 +88,7 @@ class RunningParts:
         pipeline: The way of events to the store.
         clock: Where time comes from.
         rates: Counts the requests of keys; without it none are limited.
+        data_dir: Where all of it is; without it there are no backups.
     """
 
     def __init__(
@@ -99,6 +98,7 @@ class RunningParts:
         pipeline: Pipeline,
         clock: Clock,
         rates: Rates | None = None,
+        data_dir: Path | None = None,
     ) -> None:
         self.catalog = catalog
         self.store = store
@@ -106,6 +106,7 @@ class RunningParts:
         self.billing = Billing(catalog, store, clock=clock)
         self.clock = clock
         self.rates = rates or Rates(clock=clock)
+        self.holder = Holder(data_dir, catalog, store, pipeline, clock)
         self._pool = ThreadPoolExecutor(POOL_THREADS_MAX, thread_name_prefix="streamgauge-pool")
         # Ingest needs keys, and must not wait behind queries that wait for the engine.
         self._keys_pool = ThreadPoolExecutor(KEY_THREADS, thread_name_prefix="streamgauge-keys")
@@ -161,6 +162,8 @@ class Opened:
             directory = OsDirectory(path, create=True)
             lock = hold(directory, LOCK, f"the data directory {path}")
             stack.callback(lock.release)
+            check_finished(path)
+            clear(path)
             catalog = Catalog(path / CATALOG, url=config.catalog, clock=clock)
             stack.callback(catalog.close)
             log = Wal(directory.child(LOG, create=True))
@@ -191,7 +194,7 @@ class Opened:
             _log.info("opened %s; replayed %d events", path, replayed)
             limit = config.rate_limit
             rates = Rates(per_second=limit.per_second, per_minute=limit.per_minute, clock=clock)
-            self.parts = RunningParts(catalog, store, pipeline, clock, rates)
+            self.parts = RunningParts(catalog, store, pipeline, clock, rates, path)
             stack.callback(self.parts.close)
             self._stack = stack.pop_all()
 
@@ -241,6 +244,7 @@ def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) ->
             *events.ingest_routes(parts),
             *refusing_routes(BEFORE_SERVED),
             *routes(parts, OPERATIONS),
+            *routes(parts, backups.OPERATIONS),
             *refusing_routes(unsupported_paths()),
         ],
         exception_handlers=handlers,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from streamgauge.core.clock import Clock
+from streamgauge.server.backup.holding import Holder
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
@@ -41,6 +42,11 @@ class Parts(Protocol):
     @property
     def billing(self) -> Billing:
         """Return what bills customers; its calls block, so give them to ``run``."""
+        ...
+
+    @property
+    def holder(self) -> Holder:
+        """Return what holds states for backups."""
         ...
 
     @property

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from streamgauge.server.api import events
-from streamgauge.server.app import CATALOG, OPERATIONS
+from streamgauge.server.app import OPERATIONS
 from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import CATALOG
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 REVOKE = "delete_v1_keys_id"

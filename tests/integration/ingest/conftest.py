@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from streamgauge.server.app import CATALOG
 from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import CATALOG
 
 
 class Server:

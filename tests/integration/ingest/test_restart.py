@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from streamgauge.core.errors import ConfigurationError, LockedError
-from streamgauge.server.app import LOG, Opened
+from streamgauge.server.app import Opened
 from streamgauge.server.config import Config
+from streamgauge.server.layout import LOG
 
 METER = {
     "name": "bytes",

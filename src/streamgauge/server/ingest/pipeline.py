@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from streamgauge.core.clock import Clock, SystemClock, utc
-from streamgauge.core.errors import ConfigurationError
+from streamgauge.core.errors import ConfigurationError, UnavailableError
 from streamgauge.core.limits import CAUGHT_UP_WAIT_S, RETAINED_SEGMENTS_MAX
 from streamgauge.server.ingest import rows
 from streamgauge.server.ingest.accept import Accepted, Acceptor
@@ -22,6 +24,25 @@ from streamgauge.server.ingest.writer import Writer
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.store import EventStore
 from streamgauge.server.store.event_store import log_position
+
+T = TypeVar("T")
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in the log: what was acknowledged before it is before it, all else behind.
+
+    Attributes:
+        segments: Those of the log up to the place, sealed, oldest first.
+        inserted: The newest segment that is in the store.
+    """
+
+    segments: list[int]
+    inserted: int
+
+    @property
+    def newest(self) -> int:
+        """Return the newest segment before the place, 0 for none."""
+        return max(self.inserted, *self.segments, 0)
 
 
 class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +188,29 @@ class Pipeline:
             UnavailableError: The store refuses; the next start makes up for it.
         """
         await self._writer.ensure_rollup(meter)
+
+    async def between_inserts(self, do: Callable[[], T]) -> T:
+        """Return ``do()``, called while the store holds whole segments and nothing is inserted.
+
+        Raises:
+            Exception: Whatever ``do`` raises.
+        """
+        return await self._writer.between_inserts(do)
+
+    def cut(self) -> Cut:
+        """Return the place of this instant; only within ``between_inserts``.
+
+        Raises:
+            OSError: The disk refuses.
+            UnavailableError: The store holds a part of a segment that it could not take whole.
+        """
+        self._log.seal()
+        segments, inserted = self._log.sealed(), self._log.mark()
+        if self._store.rows_of_segments(inserted + 1):
+            raise UnavailableError(
+                f"segment {inserted + 1} could not be inserted whole yet; see /readyz", 30
+            )
+        return Cut(segments=segments, inserted=inserted)
 
     def state(self) -> PipelineState:
         """Return what the pipeline says about itself."""

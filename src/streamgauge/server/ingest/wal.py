@@ -12,8 +12,8 @@ from streamgauge.core.files import Directory, read_all
 from streamgauge.core.journal import HEADER_BYTES, Journal
 from streamgauge.core.limits import INGEST_SEGMENT_BYTES_MAX
 
-_MARK: Final = "inserted"
-_QUARANTINE: Final = "quarantine"
+MARK: Final = "inserted"
+SET_ASIDE: Final = "quarantine"
 
 
 class Wal:
@@ -100,7 +100,7 @@ class Wal:
 
     def set_mark(self, segment: int) -> None:
         """Note, durably, that everything up to ``segment`` is inserted."""
-        self._directory.replace(_MARK, b"%d\n" % segment)
+        self._directory.replace(MARK, b"%d\n" % segment)
         self._mark = segment
 
     def damage(self) -> list[str]:
@@ -114,17 +114,17 @@ class Wal:
     def _set_aside(self, names: set[str]) -> None:
         if not names:
             return
-        quarantine = self._directory.child(_QUARANTINE, create=True)
+        quarantine = self._directory.child(SET_ASIDE, create=True)
         for name in sorted(names - set(quarantine.names())):
             with contextlib.closing(self._directory.open(name)) as file:
                 quarantine.replace(name, read_all(file))
 
 
 def _read_mark(directory: Directory) -> int:
-    if _MARK not in directory.names():
+    if MARK not in directory.names():
         return 0
-    with contextlib.closing(directory.open(_MARK)) as file:
+    with contextlib.closing(directory.open(MARK)) as file:
         text = read_all(file)
     if not re.fullmatch(rb"[0-9]{1,18}\n", text):
-        raise CorruptError(_MARK, 0, f"it must be a segment number, not {text[:40]!r}")
+        raise CorruptError(MARK, 0, f"it must be a segment number, not {text[:40]!r}")
     return int(text)

@@ -11,6 +11,8 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from streamgauge.core.backoff import Backoff
 from streamgauge.core.clock import NS_PER_S, Clock, SystemClock
@@ -20,6 +22,7 @@ from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.store.event_store import ROW_BITS, EventStore, log_position
 
+T = TypeVar("T")
 _log = logging.getLogger("streamgauge.server.ingest")
 # An insert costs some 10 ms however few rows it has, and a part to merge later. Whoever asks for
 # fresh events does not wait for this.
@@ -52,8 +55,8 @@ class Writer:
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff(0.2, 15.0)
         self._changed = threading.Condition()
-        self._jobs: deque[_Job] = deque()
-        self._waiting: list[tuple[int, _Answer]] = []
+        self._jobs: deque[_Job[Any]] = deque()
+        self._waiting: list[tuple[int, _Answer[None]]] = []
         self._hurried = False
         self._stopping = False
         self._active_since_ns: int | None = None
@@ -92,7 +95,7 @@ class Writer:
         target = self._log.newest()
         if self._inserter.inserted >= target:
             return
-        answer = _Answer()
+        answer = _Answer[None]()
         with self._changed:
             self._waiting.append((target, answer))
             self._hurried = True
@@ -112,11 +115,19 @@ class Writer:
         Raises:
             UnavailableError: The store refuses.
         """
-        answer = _Answer()
+        await self.between_inserts(lambda: self._store.plan_rollups([meter], self.position))
+
+    async def between_inserts(self, do: Callable[[], T]) -> T:
+        """Return ``do()``, called on the writer's thread while no segment is half inserted.
+
+        Raises:
+            Exception: Whatever ``do`` raises.
+        """
+        job = _Job(do)
         with self._changed:
-            self._jobs.append(_Job(meter, answer))
+            self._jobs.append(job)
             self._changed.notify()
-        await answer.future
+        return await job.answer.future
 
     def ensure_rollups(self, meters: list[Meter]) -> None:
         """Roll up what ``meters`` need; call it after ``recover``, before ``start``.
@@ -160,7 +171,7 @@ class Writer:
 
     def _work(self) -> None:
         while self._jobs:
-            self._do(self._jobs.popleft())
+            self._jobs.popleft().run()
         waiting = [segment for segment in self._log.sealed() if segment > self._inserter.inserted]
         if waiting:
             self._inserter.insert(waiting[0])
@@ -193,36 +204,40 @@ class Writer:
         for answer in ready:
             answer.give(None)
 
-    def _do(self, job: _Job) -> None:
-        try:
-            self._store.plan_rollups([job.meter], self.position)
-        except Exception as error:  # noqa: BLE001 - whoever asked gets it
-            job.answer.give(error)
-        else:
-            job.answer.give(None)
 
-
-class _Answer:
+class _Answer(Generic[T]):
     """A future of the loop that asks, given from the writer's thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self._loop.create_future()
+        self.future: asyncio.Future[T] = self._loop.create_future()
 
-    def give(self, error: Exception | None) -> None:
+    def give(self, value: T) -> None:
+        self._call(self.future.set_result, value)
+
+    def fail(self, error: Exception) -> None:
+        self._call(self.future.set_exception, error)
+
+    def _call(self, settle: Callable[[Any], None], outcome: object) -> None:
+        def once() -> None:
+            if not self.future.done():
+                settle(outcome)
+
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._set, error)
+            self._loop.call_soon_threadsafe(once)
 
-    def _set(self, error: Exception | None) -> None:
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(None)
+
+class _Job(Generic[T]):
+    """Something to be done between inserts, for whoever waits for the answer."""
+
+    def __init__(self, do: Callable[[], T]) -> None:
+        self._do = do
+        self.answer = _Answer[T]()
+
+    def run(self) -> None:
+        try:
+            done = self._do()
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            self.answer.fail(error)
         else:
-            self.future.set_exception(error)
-
-
-class _Job:
-    def __init__(self, meter: Meter, answer: _Answer) -> None:
-        self.meter = meter
-        self.answer = answer
+            self.answer.give(done)

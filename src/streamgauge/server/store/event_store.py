@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.metering.windows import Window
-from streamgauge.server.store import events, usage
+from streamgauge.server.store import events, frozen, usage
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rollup_source import over_rollup, serves
 from streamgauge.server.store.rollups import Rollups
@@ -34,6 +35,7 @@ class EventStore:
     """
 
     def __init__(self, dsn: str, *, query_clients: int = STORE_QUERIES_AT_ONCE) -> None:
+        self._dsn = dsn
         self._engine = Engine(dsn, query_clients=query_clients)
         self._writing = threading.Lock()
         self._rollups = Rollups(self._engine, self._writing)
@@ -215,6 +217,19 @@ class EventStore:
         if rollup is not None and serves(rollup, asked):
             return usage.read(self._engine, asked, over_rollup(rollup, asked))
         return usage.read(self._engine, asked, usage.over_events(asked))
+
+    def freeze(self, name: str, into: Path) -> int:
+        """Put every row, as files, into an empty directory; return how many events they are.
+
+        What is stored after this call is not in it. ``frozen.bring`` makes a store of it again.
+
+        Raises:
+            UnsupportedError: The engine's files are not on this machine.
+            UnavailableError: The engine refuses.
+            OSError: The disk refuses.
+        """
+        with self._writing:
+            return frozen.freeze(self._engine, self._dsn, name, into)
 
     def close(self) -> None:
         """Let go of the engine's directory."""
