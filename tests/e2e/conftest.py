@@ -3,15 +3,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from streamgauge.core.ids import new_writer_id
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.layout import CATALOG, ENGINE
 from streamgauge.server.store import EventStore
+from tests.e2e import dying_server
 
-PROGRAM = Path(__file__).parent / "dying_server.py"
+# A life of the server is a fork of a process that has imported it: a soak starts it all the time.
+_NURSERY = multiprocessing.get_context("forkserver")
+_NURSERY.set_forkserver_preload(["tests.e2e.dying_server", "streamgauge.server.run"])
 CUSTOMERS = [f"cus_{number}" for number in range(5)]
 WINDOW = "start=2025-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"
 BATCH_MAX = 60
@@ -34,27 +37,29 @@ class Server:
     def __init__(self, data_dir: Path, log: Path) -> None:
         self.data_dir = data_dir
         self._log = log
-        self._process: subprocess.Popen[str] | None = None
+        self._process: ForkServerProcess | None = None
         self.token = ""
         self.port = 0
 
     def start(self, dies_at: str = "", *, clock_ahead_s: int = 0) -> bool:
         """Return whether it came up; it may die before."""
+        said, says = _NURSERY.Pipe(duplex=False)
         environ = {
-            **os.environ,
             "STREAMGAUGE_DIES_AT": dies_at,
             "STREAMGAUGE_CLOCK_AHEAD_S": str(clock_ahead_s) if clock_ahead_s else "",
         }
-        command = [sys.executable, str(PROGRAM), "--port", "0", "--data-dir", str(self.data_dir)]
-        with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, env=environ, text=True
-            )
-        assert self._process.stdout is not None
-        url = self._process.stdout.readline().strip()
-        if not url:
+        self._process = _NURSERY.Process(
+            target=dying_server.live, args=(self.data_dir, self._log, environ, says)
+        )
+        self._process.start()
+        says.close()
+        try:
+            url = said.recv()
+        except EOFError:
             self.end()
             return False
+        finally:
+            said.close()
         self.port = int(url.rpartition(":")[2])
         if not self.token:
             catalog = Catalog(self.data_dir / CATALOG)
@@ -63,17 +68,18 @@ class Server:
         return True
 
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.is_alive()
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> int:
         process, self._process = self._process, None
         if process is None:
             return 0
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        assert process.stdout is not None
-        process.stdout.close()
-        return process.wait(60)
+        if process.is_alive():
+            assert process.pid is not None
+            os.kill(process.pid, number)
+        process.join(60)
+        assert process.exitcode is not None
+        return process.exitcode
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any]:
         """Return status, answer and headers.

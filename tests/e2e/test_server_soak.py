@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import importlib.util
 import itertools
 import json
 import os
@@ -25,6 +24,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e import dying_server
+
 ROUNDS = int(os.environ.get("STREAMGAUGE_SOAK_ROUNDS", "20"))
 SEED = int(os.environ.get("STREAMGAUGE_SOAK_SEED", "0")) or secrets.randbits(32)
 CHECK_EVERY = 10
@@ -40,13 +41,9 @@ DISK_MB = 128 + 160
 
 
 def steps() -> list[str]:
-    path = Path(__file__).with_name("dying_server.py")
-    spec = importlib.util.spec_from_file_location("dying_server", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [f"{step}:{when}" for step, when in itertools.product(module.STEPS, module.WHEN)]
+    return [
+        f"{step}:{when}" for step, when in itertools.product(dying_server.STEPS, dying_server.WHEN)
+    ]
 
 
 @contextlib.contextmanager
