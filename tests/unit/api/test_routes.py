@@ -131,6 +131,10 @@ def test_an_empty_body_with_a_json_type_is_no_error_where_no_body_is_read(api: A
             "aggregation.type is 'median': Invalid enum value",
         ),
         (b'{"name": 5, "x": [}', "name: Expected `str`, got `int`"),
+        (
+            b'{"name":"\\u0000","event_name":"b","measurement_unit":"c","aggregation":{"type":"count"}}',
+            "name must be without NUL",
+        ),
     ],
 )
 def test_a_body_of_the_wrong_shape_names_path_and_value(api: Any, body: bytes, says: str) -> None:

@@ -16,6 +16,7 @@ from streamgauge.server.api.errors import InvalidBodyError, InvalidQueryError
 _WITH_PATH: Final = re.compile(r"(.*?)(?: - at `(.*)`)?", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(.+)`")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.+)`")
+_ESCAPED_NUL: Final = b"\\u0000"
 _STEP: Final = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 
 
@@ -42,16 +43,21 @@ def decode_body(data: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
     """Return JSON as ``kind``.
 
     Raises:
-        InvalidBodyError: It is no JSON, or not of that shape; names the path and the value.
+        InvalidBodyError: It is no JSON, not of that shape, or a text in it holds a NUL, which
+            PostgreSQL cannot keep; names the path and the value.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        decoded = msgspec.json.decode(data, type=kind)
+        path = _path_to_nul(msgspec.json.decode(data)) if _ESCAPED_NUL in data else None
     except msgspec.ValidationError as error:
         raise InvalidBodyError(_explain(str(error), _tree(data))) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidBodyError(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidBodyError("the body is nested too deep") from None
+    if path is not None:
+        raise InvalidBodyError(f"{path} must be without NUL")
+    return decoded
 
 
 def decode_query(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
@@ -72,6 +78,8 @@ def decode_query(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct
             continue
         if text == "":
             raise InvalidQueryError(name, text, "be left out or not be empty")
+        if "\x00" in text:
+            raise InvalidQueryError(name, text, "be without NUL")
         if name in lists:
             given.setdefault(name, []).append(text)
         elif name in given:
@@ -116,6 +124,22 @@ def _tree(data: bytes) -> object:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _path_to_nul(tree: object, path: str = "") -> str | None:
+    """Return where a text holds a NUL, or None."""
+    if isinstance(tree, str):
+        return path if "\x00" in tree else None
+    if isinstance(tree, dict):
+        if any("\x00" in name for name in tree):
+            return f"a key of {path or 'the body'}"
+        steps = [(f"{path}.{name}".lstrip("."), part) for name, part in tree.items()]
+    elif isinstance(tree, list):
+        steps = [(f"{path}[{index}]", part) for index, part in enumerate(tree)]
+    else:
+        return None
+    found = (_path_to_nul(part, step) for step, part in steps)
+    return next((place for place in found if place is not None), None)
 
 
 def _explain(message: str, tree: object) -> str:
