@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings
 
 from tests import postgresql
+from tests.clickhouse_front import FrontProcess
 
 NODE_PACKAGES = Path(__file__).parent / "compat" / "node"
 MARKERS = ("node", "browser", "curl", "netns", "nginx", "mosquitto", "postgresql")
@@ -105,6 +108,27 @@ def postgresql_cluster() -> Iterator[postgresql.Cluster]:
     """Run a PostgreSQL for this process of tests."""
     with postgresql.running_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url() -> Iterator[Callable[[], str]]:
+    """Give URLs of new databases: of STREAMGAUGE_TEST_CLICKHOUSE_URL, else behind the front."""
+    numbers = itertools.count(1)
+    if given := os.environ.get("STREAMGAUGE_TEST_CLICKHOUSE_URL"):
+        parts = urlsplit(given)
+        yield lambda: parts._replace(path=f"/test_{os.getpid()}_{next(numbers)}").geturl()
+        return
+    front = FrontProcess()
+    yield lambda: front.url(f"test_{next(numbers)}")
+    front.close()
+
+
+@pytest.fixture
+def clickhouse_front() -> Iterator[FrontProcess]:
+    """Run a front that a test may kill."""
+    front = FrontProcess()
+    yield front
+    front.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from streamgauge.core.limits import CLI_ANSWER_BYTES_MAX
 
 with extra("server"):
     from streamgauge.server.app import Opened, create_app
+    from streamgauge.server.catalog import ELSEWHERE
     from streamgauge.server.catalog.counts import counts
     from streamgauge.server.config import load
     from streamgauge.server.layout import CATALOG
@@ -40,12 +42,12 @@ def opened(data_dir: Path) -> Iterator[Exchange]:
         InvalidInputError: It is no data directory.
         LockedError: Another process has it open.
     """
-    if not (data_dir / CATALOG).exists():
+    if not any((data_dir / name).exists() for name in (CATALOG, ELSEWHERE)):
         raise InvalidInputError("--data-dir", str(data_dir), f"hold a server's {CATALOG}")
     configure_logging(level="warning", as_json=False)
     with _loop() as run:
         with waiting(f"No server runs on {data_dir}; opening it"):
-            parts = Opened(load(flags={"data_dir": data_dir}))
+            parts = Opened(load(environ=os.environ, flags={"data_dir": data_dir}))
 
         async def start() -> _App:
             parts.start()

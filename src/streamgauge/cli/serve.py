@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     help="postgresql://...: keep keys, customers, meters and invoices there, for several "
     "processes.  [env var: STREAMGAUGE_CATALOG; default: a file in --data-dir]",
 )
+@click.option(
+    "--store",
+    metavar="URL",
+    help="clickhouse://...: keep events in that database of a ClickHouse server.  "
+    "[env var: STREAMGAUGE_STORE; default: an engine in --data-dir]",
+)
 @click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 8000]")
 @click.option(
@@ -70,7 +76,11 @@ if TYPE_CHECKING:
     help="Options in TOML; variables of the environment win over it, flags over both.",
 )
 def serve(
-    data_dir: Path | None, catalog: str | None, config: Path | None, **listen: object
+    data_dir: Path | None,
+    catalog: str | None,
+    store: str | None,
+    config: Path | None,
+    **listen: object,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM.
 
@@ -84,7 +94,7 @@ def serve(
         from streamgauge.server.config import load  # noqa: PLC0415 - the extra may be missing
         from streamgauge.server.run import serve as run  # noqa: PLC0415 - as above
 
-    flags: dict[str, object] = {"data_dir": data_dir, "catalog": catalog}
+    flags: dict[str, object] = {"data_dir": data_dir, "catalog": catalog, "store": store}
     flags |= {f"listen.{name}": value or None for name, value in listen.items() if name != "port"}
     flags["listen.port"] = listen["port"]
     run(load(file=config, environ=os.environ, flags=flags), _announce)

@@ -194,6 +194,9 @@ LEFT_ALONE_MAX: Final = 100
 CAUGHT_UP_WAIT_S: Final = 15.0
 # Blocking calls to store and catalog at once; each may hold a connection.
 POOL_THREADS_MAX: Final = 8
+# A ClickHouse server across a network: to connect, and to say anything more of an answer.
+STORE_CONNECT_S: Final = 5
+STORE_ANSWER_S: Final = 120
 # Where the catalog is across a network: a look-up takes a millisecond, and ingest waits for it.
 KEY_THREADS: Final = 4
 # Sockets of clients at once; fewer where the process may open fewer than twice as many files.

@@ -18,12 +18,14 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--catalog")
+    parser.add_argument("--store")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     options = parser.parse_args()
     flags = {
         "data_dir": options.data_dir,
         "catalog": options.catalog,
+        "store": options.store,
         "listen.host": options.host,
         "listen.port": options.port,
     }

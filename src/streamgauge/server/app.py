@@ -53,6 +53,7 @@ from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.config import Config
 from streamgauge.server.ingest.keeper import Keeper
+from streamgauge.server.ingest.origin import check_place, origin_of
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.quarantine import Quarantine
 from streamgauge.server.ingest.wal import Wal
@@ -175,8 +176,11 @@ class Opened:
                     "%d bytes were cut from the ingest log's end: a write that was not finished",
                     log.torn_bytes,
                 )
-            store = EventStore(f"chdb://{path / ENGINE}")
+            check_place(path, path / ENGINE, config.store)
+            store = EventStore(config.store or f"chdb://{path / ENGINE}")
             stack.callback(store.close)
+            if config.store is not None:
+                store.claim(origin_of(path))
             keeper = Keeper(directory.child(IDS, create=True))
             stack.callback(keeper.close)
             for damage in keeper.damage:

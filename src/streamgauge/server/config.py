@@ -80,6 +80,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         data_dir: Everything the server keeps; one server at a time has it open.
         catalog: ``postgresql://...``, the catalog that the processes of a cluster share; a file in
             the data directory if None.
+        store: ``clickhouse://...``, a database of a ClickHouse server, for events; an engine in the
+            data directory if None.
         listen: Where the server listens.
         log: What is logged.
         rate_limit: How many requests a key may make; any number by default.
@@ -88,6 +90,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     data_dir: Path
     catalog: str | None = None
+    store: str | None = None
     listen: Listen = Listen()
     log: Log = Log()
     rate_limit: RateLimit = RateLimit()

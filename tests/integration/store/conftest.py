@@ -4,7 +4,6 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,14 +17,14 @@ _numbers = itertools.count(1)
 
 
 class Shelf:
-    """A store on disk, with rows in few words."""
+    """A store, with rows in few words."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
         self.open()
 
     def open(self) -> None:
-        self.store = EventStore(f"chdb://{self._path}", query_clients=2)
+        self.store = EventStore(self._dsn, query_clients=2)
 
     def reopen(self) -> None:
         self.store.close()
@@ -78,12 +77,29 @@ class Shelf:
         assert rolled_up == self.usage(meter, up_to=2**63, **changes)
         return rolled_up
 
+    def remove(self) -> None:
+        """Let go of it, and take a database away from the server that has it."""
+        if self._dsn.startswith("clickhouse:"):
+            self.store._engine.define(f"DROP DATABASE {self._dsn.rpartition('/')[2]} SYNC")
+        self.store.close()
+
+
+@pytest.fixture(scope="session", params=["embedded", "http"])
+def new_dsn(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], str]:
+    """Give places of new stores: in this process, and across HTTP."""
+    if request.param == "embedded":
+        return lambda: f"chdb://{tmp_path_factory.mktemp('engine')}"
+    new: Callable[[], str] = request.getfixturevalue("clickhouse_url")
+    return new
+
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Shelf]:
-    opened = Shelf(tmp_path / "engine")
+def shelf(new_dsn: Callable[[], str]) -> Iterator[Shelf]:
+    opened = Shelf(new_dsn())
     yield opened
-    opened.store.close()
+    opened.remove()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from streamgauge.core.errors import NotFoundError
 from streamgauge.server.metering.filters import Condition, Conjunction, Filter, Operator
-from streamgauge.server.store import WriterRun
+from streamgauge.server.store import RowsRefusedError, WriterRun
 
 SCOPE = {"business_id": "bus_1", "mode": "test_mode"}
 WRITER = "0123456789abcdef" * 2
@@ -99,3 +99,13 @@ def test_the_newest_segment_and_the_window_are_told(shelf: Any) -> None:
     shelf.insert(7, shelf.row("a"))
     assert shelf.store.newest_segment() == 7
     assert shelf.store.deduplication_window() == 10_000
+
+
+def test_rows_that_are_never_taken_are_told_from_an_engine_that_is_away(shelf: Any) -> None:
+    bad = shelf.row("b", timestamp="no time at all")
+    with pytest.raises(RowsRefusedError) as refused:
+        shelf.insert(1, shelf.row("a"), bad)
+    assert refused.value.engine_code == 41
+    assert shelf.store.rows_of_segments(1) == {}
+    shelf.insert(1, shelf.row("a"))
+    assert shelf.store.rows_of_segments(1) == {1: 1}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,17 @@ import pytest
 
 from streamgauge.core.errors import CorruptError, UnsupportedError
 from streamgauge.server.store import frozen
+from tests.integration.store.conftest import Shelf
 
 LAST = 2**32 - 1
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    """Have a store in files of this machine; no other one can be frozen."""
+    opened = Shelf(f"chdb://{tmp_path / 'engine'}")
+    yield opened
+    opened.store.close()
 
 
 class Copy:
@@ -40,7 +50,7 @@ def test_a_frozen_store_is_brought_with_its_rollups(
     shelf.insert_values(3, "8")
     shelf.store.close()
     copy.bring(tmp_path / "new")
-    brought = type(shelf)(tmp_path / "new")
+    brought = type(shelf)(f"chdb://{tmp_path / 'new'}")
     assert sum(row.quantity for row in brought.both_ways(meter)) == 7
     brought.insert_values(3, "16")
     assert sum(row.quantity for row in brought.both_ways(meter)) == 23
@@ -61,11 +71,11 @@ def test_a_rollup_that_was_being_filled_is_made_anew(
     copy = Copy(shelf, tmp_path / "copy")
     shelf.store.close()
     copy.bring(tmp_path / "new")
-    brought = type(shelf)(tmp_path / "new")
+    brought = type(shelf)(f"chdb://{tmp_path / 'new'}")
     assert not brought.store.is_rolled_up(meter)
     brought.roll_up(meter, 2 << 32 | LAST)
     assert sum(row.quantity for row in brought.both_ways(meter)) == 7
-    rows = brought.store._engine.rows("SELECT DISTINCT rollup_id FROM streamgauge.minutes")
+    rows = brought.store._engine.rows("SELECT DISTINCT rollup_id FROM minutes")
     assert rows == [(one.id + 1,)]
     brought.store.close()
 

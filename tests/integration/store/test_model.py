@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -33,10 +33,10 @@ KEYS = ("bytes", "quality", "it's")
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    opened = Shelf(tmp_path_factory.mktemp("engine") / "engine")
+def shelf(new_dsn: Callable[[], str]) -> Iterator[Shelf]:
+    opened = Shelf(new_dsn())
     yield opened
-    opened.store.close()
+    opened.remove()
 
 
 @st.composite

@@ -26,7 +26,7 @@ def quality(text: str, key: str = "quality") -> Filter:
 
 
 def kept_rollups(shelf: Any) -> list[int]:
-    query = "SELECT id FROM streamgauge.rollups FINAL WHERE state != 2 ORDER BY id"
+    query = "SELECT id FROM rollups FINAL WHERE state != 2 ORDER BY id"
     return [id for (id,) in shelf.store._engine.rows(query)]
 
 
@@ -126,9 +126,9 @@ def test_rows_that_missed_their_rollup_reach_it_by_the_same_token(
     # As a process leaves it that dies between a table and the view on it.
     meter = new_meter()
     shelf.roll_up(meter, 0)
-    shelf.store._engine.define(f"DETACH TABLE streamgauge.{view}")
+    shelf.store._engine.define(f"DETACH TABLE {view}")
     shelf.insert_values(1, "1", "2")
-    shelf.store._engine.define(f"ATTACH TABLE streamgauge.{view}")
+    shelf.store._engine.define(f"ATTACH TABLE {view}")
     march = {"start": datetime(2026, 3, 1, tzinfo=UTC), "end": datetime(2026, 4, 1, tzinfo=UTC)}
     assert shelf.usage(meter, **march) == []
     for _ in range(2):
@@ -220,7 +220,7 @@ def test_a_key_with_many_values_is_kept_as_yes_and_no(
     shelf.roll_up(one, cut(1))
     assert [total(shelf, meter) for meter in (one, two)] == [1, 1]
     ((distinct,),) = shelf.store._engine.rows(
-        "SELECT uniq(labels) FROM streamgauge.minutes WHERE rollup_id = 2"
+        "SELECT uniq(labels) FROM minutes WHERE rollup_id = 2"
     )
     assert distinct == 3
 

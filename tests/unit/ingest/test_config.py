@@ -54,6 +54,7 @@ def test_every_option_has_one_environment_variable() -> None:
     assert paths() == {
         "data_dir": "STREAMGAUGE_DATA_DIR",
         "catalog": "STREAMGAUGE_CATALOG",
+        "store": "STREAMGAUGE_STORE",
         "listen.host": "STREAMGAUGE_LISTEN_HOST",
         "listen.port": "STREAMGAUGE_LISTEN_PORT",
         "listen.tls_cert": "STREAMGAUGE_LISTEN_TLS_CERT",

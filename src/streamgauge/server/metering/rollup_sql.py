@@ -62,10 +62,10 @@ def minutes(rollups: Sequence[Rollup], *, backfill: str | None = None) -> str:
         backfill: A condition on events: only these, of the one rollup given, whatever its cut.
     """
     if backfill is None:
-        source = f"SELECT {_ids(rollups)} AS rollup_id, {_TAKEN} FROM streamgauge.events"
+        source = f"SELECT {_ids(rollups)} AS rollup_id, {_TAKEN} FROM events"
     else:
         (one,) = rollups
-        source = f"SELECT {one.id} AS rollup_id, {_TAKEN} FROM streamgauge.events WHERE {backfill}"
+        source = f"SELECT {one.id} AS rollup_id, {_TAKEN} FROM events WHERE {backfill}"
     numbers = [
         f"{number_of(_by_rollup(rollups, lambda shape: shape.numbers, place))} AS number_{place}"
         for place in range(max(len(one.shape.numbers) for one in rollups))
@@ -106,7 +106,7 @@ def coarser(rollups: Sequence[Rollup], table: str, start: str) -> str:
     return (
         f"SELECT rollup_id, customer_id, span AS minute, labels, {named} FROM (SELECT rollup_id, "
         f"customer_id, toDateTime({start}(minute, 'UTC'), 'UTC') AS span, labels, {merged} "
-        f"FROM streamgauge.{table} GROUP BY rollup_id, customer_id, span, labels)"
+        f"FROM {table} GROUP BY rollup_id, customer_id, span, labels)"
     )
 
 

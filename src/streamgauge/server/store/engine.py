@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import re
 from collections.abc import Iterator, Mapping
@@ -12,8 +13,11 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from streamgauge.core.errors import UnavailableError
-from streamgauge.server.store import schema
+from streamgauge.core.errors import ConfigurationError, UnavailableError
+from streamgauge.server.store import schema, suitable
+from streamgauge.server.store.address import address_of
+
+_log: Final = logging.getLogger("streamgauge.server.store")
 
 # Its codes for a value that does not fit a column: the same rows will never be taken.
 _ROWS_AT_FAULT: Final = frozenset(
@@ -38,26 +42,30 @@ class Engine:
     """An open engine.
 
     Args:
-        dsn: ``chdb:///path/of/a/directory`` for the engine in this process.
+        dsn: ``chdb:///path/of/a/directory`` for the engine in this process, or
+            ``clickhouse://user:password@host:port/database`` for a server.
         query_clients: How many queries may run at once.
 
     Raises:
+        ConfigurationError: The address is neither, or the server would forget repeats.
         UnavailableError: It cannot be opened.
     """
 
     def __init__(self, dsn: str, *, query_clients: int) -> None:
+        self._address = address_of(dsn)
         self._open: list[Client] = []
         self._queries: queue.Queue[Client] = queue.Queue()
         try:
-            self._inserts = self._connect(dsn)
+            self._inserts = self._connect()
             for _ in range(query_clients):
-                self._queries.put(self._connect(dsn))
-            self._inserts.command(f"CREATE DATABASE IF NOT EXISTS {schema.DATABASE}")
-            for table in schema.TABLES:
-                self._inserts.command(table)
+                self._queries.put(self._connect())
+            self._make_tables()
         except ClickHouseError as error:
             self.close()
             raise UnavailableError(f"the event engine does not open: {error}") from error
+        except ConfigurationError:
+            self.close()
+            raise
 
     def insert(self, table: str, ndjson: bytes, token: str) -> None:
         """Insert rows given as JSON lines; a token that was inserted before changes nothing.
@@ -67,9 +75,9 @@ class Engine:
             UnavailableError: The engine refuses; the same call may be made again.
         """
         settings = schema.INSERT_SETTINGS | {"insert_deduplication_token": token}
-        with _errors("insert"):
+        with self._errors("insert"):
             self._inserts.raw_insert(
-                f"{schema.DATABASE}.{table}",
+                table,
                 insert_block=ndjson,
                 settings=settings,
                 fmt="JSONEachRow",
@@ -81,7 +89,7 @@ class Engine:
         Raises:
             UnavailableError: The engine refuses.
         """
-        with _errors("statement"):
+        with self._errors("statement"):
             self._inserts.command(statement)
 
     def rows(
@@ -92,7 +100,7 @@ class Engine:
         Raises:
             UnavailableError: The engine refuses.
         """
-        with _errors("query"), self._query_client() as client:
+        with self._errors("query"), self._query_client() as client:
             return [tuple(row) for row in client.query(query, dict(parameters or {})).result_rows]
 
     def blocks(
@@ -103,7 +111,7 @@ class Engine:
         Raises:
             UnavailableError: The engine refuses.
         """
-        with _errors("query"), self._query_client() as client:
+        with self._errors("query"), self._query_client() as client:
             stream = client.query_row_block_stream(query, dict(parameters or {}))
             with stream as blocks:
                 for block in blocks:
@@ -115,10 +123,24 @@ class Engine:
             client.close()
         self._open.clear()
 
-    def _connect(self, dsn: str) -> Client:
-        client = clickhouse_connect.get_client(dsn=dsn)
+    def _connect(self) -> Client:
+        client = clickhouse_connect.get_client(**self._address.options)
         self._open.append(client)
         return client
+
+    def _make_tables(self) -> None:
+        database = self._address.database
+        # Who may not make databases can still be given one.
+        if self._inserts.command(f"EXISTS DATABASE {database}") != 1:
+            self._inserts.command(f"CREATE DATABASE IF NOT EXISTS {database}")
+        for client in self._open:
+            client.database = database
+        if self._address.remote:
+            suitable.check_settings(self._inserts)
+        for table in schema.TABLES:
+            self._inserts.command(table)
+        if self._address.remote:
+            suitable.check_tables(self._inserts)
 
     @contextmanager
     def _query_client(self) -> Iterator[Client]:
@@ -128,15 +150,19 @@ class Engine:
         finally:
             self._queries.put(client)
 
-
-@contextmanager
-def _errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClickHouseError, OSError) as error:
-        code = _CODE.search(str(error))
-        if code and int(code[1]) in _ROWS_AT_FAULT and what == "insert":
-            raise RowsRefusedError(
-                f"the event engine refused rows: {error}", int(code[1])
-            ) from error
-        raise UnavailableError(f"the event engine refused a {what}: {error}") from error
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (ClickHouseError, OSError) as error:
+            code = _CODE.search(str(error))
+            if code and int(code[1]) in _ROWS_AT_FAULT and what == "insert":
+                raise RowsRefusedError(
+                    f"the event engine refused rows: {error}", int(code[1])
+                ) from error
+            said = str(error)
+            if self._address.remote:
+                # Who asks over HTTP must not learn where it is.
+                _log.warning("the event engine refused a %s: %s", what, error)
+                said = f"code {code[1]}" if code else "it does not answer"
+            raise UnavailableError(f"the event engine refused a {what}: {said}") from error

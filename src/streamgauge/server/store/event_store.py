@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
+from streamgauge.server.metering import compile as compiled
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.metering.windows import Window
-from streamgauge.server.store import events, frozen, usage
+from streamgauge.server.store import events, frozen, schema, usage
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rollup_source import over_rollup, serves
 from streamgauge.server.store.rollups import Rollups
@@ -28,9 +30,11 @@ class EventStore:
     """Events and rollups in one engine; queries from any thread, writes from one.
 
     Args:
-        dsn: ``chdb:///path/of/a/directory`` for the engine in this process.
+        dsn: ``chdb:///path/of/a/directory`` for the engine in this process, or
+            ``clickhouse://user:password@host:port/database`` for a server.
 
     Raises:
+        ConfigurationError: The address is neither.
         UnavailableError: The engine does not open.
     """
 
@@ -39,6 +43,27 @@ class EventStore:
         self._engine = Engine(dsn, query_clients=query_clients)
         self._writing = threading.Lock()
         self._rollups = Rollups(self._engine, self._writing)
+
+    def claim(self, origin: str) -> None:
+        """Make the store that of one ingest log; twice is once.
+
+        Two logs number their segments alike, so that one's would pass for repeats of the other's.
+
+        Raises:
+            ConfigurationError: It is another one's.
+            UnavailableError: The engine refuses; the same call may be made again.
+        """
+        self._engine.define(schema.ORIGINS)
+        first = "SELECT origin FROM origins ORDER BY since, origin LIMIT 1"
+        if not self._engine.rows(first):
+            name = compiled.literal(origin)
+            self._engine.define(f"INSERT INTO origins SELECT {name}, now64(6)")
+        ((owner,),) = self._engine.rows(first)
+        if owner != origin:
+            raise ConfigurationError(
+                f"the store is filled from the ingest log {owner}, and this directory's is {origin}"
+                " (log.origin); each needs a database of its own"
+            )
 
     def insert(self, segment: int, ndjson: bytes, rows: int, *, part: str = "") -> None:
         """Insert the rows of a sealed segment; a segment inserted before changes nothing.
@@ -143,14 +168,14 @@ class EventStore:
 
     def newest_segment(self) -> int:
         """Return the newest segment with a stored row, 0 in an empty store."""
-        ((newest,),) = self._engine.rows("SELECT max(log_position) FROM streamgauge.events")
+        ((newest,),) = self._engine.rows("SELECT max(log_position) FROM events")
         return int(newest) >> ROW_BITS
 
     def rows_of_segments(self, first: int, last: int | None = None) -> dict[int, int]:
         """Return how many rows of each segment are stored, from ``first`` up to ``last``."""
         query = (
             "SELECT bitShiftRight(log_position, {bits:UInt8}) AS segment, count() "
-            "FROM streamgauge.events WHERE log_position BETWEEN {first:UInt64} AND {last:UInt64} "
+            "FROM events WHERE log_position BETWEEN {first:UInt64} AND {last:UInt64} "
             "GROUP BY segment"
         )
         bounds = {
@@ -165,7 +190,7 @@ class EventStore:
         query = (
             "SELECT toUInt64OrZero(extract(engine_full, "
             "'non_replicated_deduplication_window = ([0-9]+)')) FROM system.tables "
-            "WHERE database = 'streamgauge' AND name = 'events'"
+            "WHERE database = currentDatabase() AND name = 'events'"
         )
         ((window,),) = self._engine.rows(query)
         return int(window)

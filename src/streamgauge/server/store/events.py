@@ -72,7 +72,7 @@ def list_events(engine: Engine, asked: EventQuery) -> list[StoredEvent]:
     if asked.meter is not None:
         where.append(compiled.condition(asked.meter))
     query = (
-        f"SELECT {_COLUMNS} FROM streamgauge.events WHERE {' AND '.join(where)} "
+        f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(where)} "
         "ORDER BY timestamp DESC, log_position DESC "
         "LIMIT {limit:UInt64} OFFSET {offset:UInt64}"
     )
@@ -86,7 +86,7 @@ def get_event(engine: Engine, event_id: str, *, business_id: str, mode: str) -> 
         NotFoundError: No stored event has this id.
     """
     query = (
-        f"SELECT {_COLUMNS} FROM streamgauge.events "
+        f"SELECT {_COLUMNS} FROM events "
         f"WHERE {_SCOPE} AND event_id = {{event_id:String}} ORDER BY log_position LIMIT 1"
     )
     parameters = {"business_id": business_id, "mode": mode, "event_id": event_id}
@@ -103,7 +103,7 @@ def writer_runs(engine: Engine, after: int) -> Iterator[WriterRun]:
                 toInt64(substring(event_id, 34)) AS number,
                 number - row_number() OVER (
                     PARTITION BY business_id, mode, writer_id ORDER BY number) AS island
-            FROM (SELECT DISTINCT business_id, mode, event_id FROM streamgauge.events
+            FROM (SELECT DISTINCT business_id, mode, event_id FROM events
                 WHERE {_OURS} AND log_position > {after})
         ) GROUP BY business_id, mode, writer_id, island
     """
@@ -117,7 +117,7 @@ def writer_runs(engine: Engine, after: int) -> Iterator[WriterRun]:
 def foreign_ids(engine: Engine, after: int) -> Iterator[dict[tuple[str, str], list[str]]]:
     """Yield the other ids of events after a log position by (business, mode), block by block."""
     query = (
-        "SELECT business_id, mode, event_id FROM streamgauge.events "
+        "SELECT business_id, mode, event_id FROM events "
         f"WHERE NOT {_OURS} AND log_position > {after}"
     )
     for block in engine.blocks(query):

@@ -17,7 +17,7 @@ from streamgauge.core.errors import CorruptError, UnsupportedError
 from streamgauge.server.metering import compile as compiled
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rollups import FILLING, RETIRED, Rollups
-from streamgauge.server.store.schema import DATABASE, SPANS
+from streamgauge.server.store.schema import SPANS
 
 TABLES: Final = ("rollups", "events", *SPANS)
 """What is frozen, in the order in which it has to be brought: definitions before their rows."""
@@ -45,7 +45,7 @@ def freeze(engine: Engine, dsn: str, name: str, into: Path) -> int:
     shadow = root / "shadow" / name
     try:
         for table in TABLES:
-            engine.define(f"ALTER TABLE {DATABASE}.{table} FREEZE WITH NAME '{name}'")
+            engine.define(f"ALTER TABLE {table} FREEZE WITH NAME '{name}'")
         for table in TABLES:
             frozen = shadow / _data_path(engine, table).relative_to(root)
             if frozen.exists():
@@ -97,7 +97,8 @@ def _root(dsn: str) -> Path:
 
 def _data_path(engine: Engine, table: str) -> Path:
     ((paths,),) = engine.rows(
-        f"SELECT data_paths FROM system.tables WHERE database = '{DATABASE}' AND name = '{table}'"
+        "SELECT data_paths FROM system.tables "
+        f"WHERE database = currentDatabase() AND name = '{table}'"
     )
     return Path(paths[0])
 
@@ -106,17 +107,17 @@ def _attach(engine: Engine, table: str, parts: Iterable[str], put: Bring) -> Non
     detached = _data_path(engine, table) / "detached"
     for part in parts:
         put(table, part, detached / part)
-        engine.define(f"ALTER TABLE {DATABASE}.{table} ATTACH PART {compiled.literal(part)}")
+        engine.define(f"ALTER TABLE {table} ATTACH PART {compiled.literal(part)}")
 
 
 def _give_up_filling(engine: Engine) -> None:
     """Retire rollups that were being filled: which of their chunks are there is forgotten."""
     engine.define(
-        f"INSERT INTO {DATABASE}.rollups SELECT id, {RETIRED}, definition "
-        f"FROM {DATABASE}.rollups FINAL WHERE state = {FILLING}"
+        f"INSERT INTO rollups SELECT id, {RETIRED}, definition "
+        f"FROM rollups FINAL WHERE state = {FILLING}"
     )
 
 
 def _count(engine: Engine) -> int:
-    ((events,),) = engine.rows(f"SELECT count() FROM {DATABASE}.events")
+    ((events,),) = engine.rows("SELECT count() FROM events")
     return int(events)

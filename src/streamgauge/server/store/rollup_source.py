@@ -27,10 +27,7 @@ def serves(rollup: Rollup, asked: UsageQuery) -> bool:
 
 def over_rollup(rollup: Rollup, asked: UsageQuery) -> Source:
     """Return the rows of ``rollup`` as a source."""
-    parts = {
-        f"streamgauge.{table}": _where(windows, rollup, asked)
-        for table, windows in _split(asked).items()
-    }
+    parts = {table: _where(windows, rollup, asked) for table, windows in _split(asked).items()}
     table, where = next(iter(parts.items()))
     if len(parts) > 1:
         columns = ", ".join(

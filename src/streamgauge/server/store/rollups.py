@@ -122,7 +122,7 @@ class Rollups:
         self._stopping.set()
 
     def _load(self) -> None:
-        rows = self._engine.rows("SELECT id, state, definition FROM streamgauge.rollups FINAL")
+        rows = self._engine.rows("SELECT id, state, definition FROM rollups FINAL")
         for id, state, definition in sorted(rows):
             self._newest_id = id
             if state == RETIRED:
@@ -167,7 +167,7 @@ class Rollups:
             return set()
         counts = ", ".join(f"uniq({compiled.property_of(key)})" for key in keys)
         ((*found,),) = self._engine.rows(
-            f"SELECT {counts} FROM (SELECT metadata FROM streamgauge.events "
+            f"SELECT {counts} FROM (SELECT metadata FROM events "
             f"WHERE {_of(place)} LIMIT {ROLLUP_SAMPLE_ROWS})"
         )
         return {
@@ -175,7 +175,7 @@ class Rollups:
         }
 
     def _has_events(self, one: Rollup) -> bool:
-        query = f"SELECT 1 FROM streamgauge.events WHERE {_before(one)} LIMIT 1"
+        query = f"SELECT 1 FROM events WHERE {_before(one)} LIMIT 1"
         return bool(self._engine.rows(query))
 
     def _finish(self, one: Rollup) -> None:
@@ -192,23 +192,17 @@ class Rollups:
 
     def _note(self, one: Rollup, state: int) -> None:
         definition = compiled.literal(msgspec.json.encode(one).decode())
-        self._engine.define(
-            f"INSERT INTO streamgauge.rollups VALUES ({one.id}, {state}, {definition})"
-        )
+        self._engine.define(f"INSERT INTO rollups VALUES ({one.id}, {state}, {definition})")
 
     def _remove_rows(self, id: int) -> None:
         for table in SPANS:
-            if self._engine.rows(
-                f"SELECT 1 FROM streamgauge.{table} WHERE rollup_id = {id} LIMIT 1"
-            ):
-                self._engine.define(
-                    f"ALTER TABLE streamgauge.{table} DELETE WHERE rollup_id = {id}"
-                )
+            if self._engine.rows(f"SELECT 1 FROM {table} WHERE rollup_id = {id} LIMIT 1"):
+                self._engine.define(f"ALTER TABLE {table} DELETE WHERE rollup_id = {id}")
 
     def _make_views(self) -> None:
         live = sorted((*self._filled.values(), *self._filling.values()), key=lambda one: one.id)
         for span in SPANS:
-            self._engine.define(f"DROP VIEW IF EXISTS streamgauge.to_{span} SYNC")
+            self._engine.define(f"DROP VIEW IF EXISTS to_{span} SYNC")
         if not live:
             return
         added = ", ".join(
@@ -216,16 +210,14 @@ class Rollups:
             for column in sql.columns(live)
         )
         for span in SPANS:
-            self._engine.define(f"ALTER TABLE streamgauge.{span} {added}")
+            self._engine.define(f"ALTER TABLE {span} {added}")
         # The longest spans first, so that no view ever feeds a table without its own.
         for place in reversed(range(len(SPANS))):
             span = SPANS[place]
             query = (
                 sql.coarser(live, SPANS[place - 1], _STARTS[span]) if place else sql.minutes(live)
             )
-            self._engine.define(
-                f"CREATE MATERIALIZED VIEW streamgauge.to_{span} TO streamgauge.{span} AS {query}"
-            )
+            self._engine.define(f"CREATE MATERIALIZED VIEW to_{span} TO {span} AS {query}")
 
     def _chunks(self, one: Rollup) -> list[tuple[int, str, str]]:
         """Return (month, customers after, customers up to); the same until all are filled.
@@ -235,7 +227,7 @@ class Rollups:
         rows = self._engine.rows(
             "SELECT month, max(customer_id) FROM (SELECT toYYYYMM(timestamp) AS month, "
             "customer_id, sum(count()) OVER (PARTITION BY month ORDER BY customer_id) AS place "
-            f"FROM streamgauge.events WHERE {_before(one)} GROUP BY month, customer_id) "
+            f"FROM events WHERE {_before(one)} GROUP BY month, customer_id) "
             f"GROUP BY month, intDiv(place, {BACKFILL_CHUNK_ROWS}) ORDER BY ALL"
         )
         found, last = list[tuple[int, str, str]](), (0, "")
@@ -258,7 +250,7 @@ class Rollups:
         names = ", ".join(column.name for column in sql.columns([one]))
         # The order makes the blocks of a repeat the same ones.
         self._engine.define(
-            f"INSERT INTO streamgauge.minutes (rollup_id, customer_id, minute, labels, {names}) "
+            f"INSERT INTO minutes (rollup_id, customer_id, minute, labels, {names}) "
             f"SETTINGS {clause} {sql.minutes([one], backfill=where)} "
             "ORDER BY rollup_id, customer_id, minute, labels"
         )

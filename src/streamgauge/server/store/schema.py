@@ -15,8 +15,6 @@ from streamgauge.core.limits import (
     SEGMENT_ROWS_MAX,
 )
 
-DATABASE: Final = "streamgauge"
-
 # A part that the engine reports as written must be on disk before its log segment may go.
 _DURABLE: Final = (
     "fsync_after_insert = 1, fsync_part_directory = 1, "
@@ -24,7 +22,7 @@ _DURABLE: Final = (
 )
 
 EVENTS: Final = f"""
-CREATE TABLE IF NOT EXISTS {DATABASE}.events (
+CREATE TABLE IF NOT EXISTS events (
     business_id LowCardinality(String),
     mode LowCardinality(String),
     event_name LowCardinality(String),
@@ -55,18 +53,25 @@ ORDER BY (rollup_id, customer_id, minute, labels)
 SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW_ROLLUPS}, {_DURABLE}
 """
 
+ORIGINS: Final = f"""
+CREATE TABLE IF NOT EXISTS origins (origin String, since DateTime64(6, 'UTC'))
+ENGINE = MergeTree ORDER BY (since, origin)
+SETTINGS {_DURABLE}
+"""
+"""Which ingest log fills the store, where the store could be reached by others too."""
+
 SPANS: Final = ("minutes", "days", "months")
 """The tables of rollups; each is made from the one before, the first from events."""
 
 ROLLUPS: Final = f"""
-CREATE TABLE IF NOT EXISTS {DATABASE}.rollups (id UInt32, state UInt8, definition String)
+CREATE TABLE IF NOT EXISTS rollups (id UInt32, state UInt8, definition String)
 ENGINE = ReplacingMergeTree(state) ORDER BY id
 SETTINGS {_DURABLE}
 """
 
 TABLES: Final = (
     EVENTS,
-    *(f"CREATE TABLE IF NOT EXISTS {DATABASE}.{span} {_ROLLUP}" for span in SPANS),
+    *(f"CREATE TABLE IF NOT EXISTS {span} {_ROLLUP}" for span in SPANS),
     ROLLUPS,
 )
 

@@ -107,7 +107,7 @@ def over_events(asked: UsageQuery) -> Source:
     if asked.up_to is not None:
         where.append(f"log_position <= {asked.up_to}")
     return Source(
-        table="streamgauge.events",
+        table="events",
         where=" AND ".join(where),
         time="timestamp",
         groups=tuple(compiled.property_of(key) for key in asked.group_by),

@@ -1,0 +1,161 @@
+"""A store across HTTP: who may fill it, and what a server does while it is away.
+
+The store is the embedded engine behind ``tests/clickhouse_front.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from streamgauge.core.errors import ConfigurationError, UnavailableError
+from streamgauge.server.app import Opened, create_app
+from streamgauge.server.catalog.meters import NewMeter
+from streamgauge.server.config import Config
+from streamgauge.server.ingest.pipeline import Pipeline
+from streamgauge.server.metering.meter import Aggregation, AggregationType
+from streamgauge.server.store import EventStore, suitable
+from streamgauge.server.store.engine import Engine
+from tests.clickhouse_front import FrontProcess
+
+SUM = NewMeter(
+    name="Bytes",
+    event_name="stream",
+    measurement_unit="byte",
+    aggregation=Aggregation(type=AggregationType.SUM, key="bytes"),
+)
+
+
+def body(first: int) -> dict[str, Any]:
+    events = [
+        {
+            "event_id": f"event_{number}",
+            "customer_id": "customer_1",
+            "event_name": "stream",
+            "metadata": {"bytes": 10**30},
+        }
+        for number in range(first, first + 100)
+    ]
+    return {"events": events}
+
+
+def served(
+    data_dir: Path, store: str, work: Callable[[httpx.AsyncClient, Opened], Awaitable[None]]
+) -> None:
+    async def main() -> None:
+        opened = await asyncio.to_thread(Opened, Config(data_dir=data_dir, store=store))
+        opened.start()
+        made = opened.parts.catalog.keys.create(mode="test_mode", name="test")
+        headers = {"authorization": f"Bearer {made.token}"}
+        transport = httpx.ASGITransport(create_app(opened.parts), raise_app_exceptions=False)
+        try:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://server", headers=headers
+            ) as http:
+                await work(http, opened)
+        finally:
+            await opened.close()
+
+    asyncio.run(main())
+
+
+def test_an_outage_of_the_store_stops_no_ingest_and_heals(
+    tmp_path: Path, clickhouse_front: FrontProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(http: httpx.AsyncClient, opened: Opened) -> None:
+        made = await http.post("/meters", content=msgspec.json.encode(SUM))
+        asked = {"meter_id": made.json()["id"], "customer_id": "customer_1"}
+
+        async def quantity() -> int:
+            answer = await http.get("/v1/usage", params=asked)
+            assert answer.status_code == 200, answer.text
+            return int(answer.json()["quantity"])
+
+        async def refused() -> None:
+            answer = await http.get("/v1/usage", params=asked)
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "127.0.0.1" not in answer.text
+
+        assert (await http.post("/events/ingest", json=body(0))).status_code == 200
+        assert await quantity() == 100 * 10**30
+        clickhouse_front.kill()
+        await refused()
+        for first in (100, 200, 0):
+            assert (await http.post("/events/ingest", json=body(first))).status_code == 200
+        monkeypatch.setattr(Pipeline.caught_up, "__defaults__", (0.5,))
+        await refused()
+        ready = await http.get("/readyz")
+        assert (ready.status_code, "127.0.0.1" in ready.text) == (503, False)
+        clickhouse_front.start()
+        await opened.parts.pipeline.caught_up(60)
+        assert await quantity() == 300 * 10**30
+        assert (await http.get("/readyz")).status_code == 200
+
+    served(tmp_path / "data", clickhouse_front.url("billing"), work)
+    stored = EventStore(clickhouse_front.url("billing"), query_clients=1)
+    assert sum(stored.rows_of_segments(1).values()) == 300
+    stored.close()
+
+
+def test_a_store_is_filled_from_one_log(tmp_path: Path, clickhouse_front: FrontProcess) -> None:
+    url = clickhouse_front.url("billing")
+
+    async def ingest(http: httpx.AsyncClient, _opened: Opened) -> None:
+        assert (await http.post("/events/ingest", json=body(0))).status_code == 200
+
+    served(tmp_path / "one", url, ingest)
+    served(tmp_path / "one", url, ingest)
+    with pytest.raises(ConfigurationError, match="each needs a database of its own"):
+        served(tmp_path / "two", url, ingest)
+    served(tmp_path / "two", clickhouse_front.url("another"), ingest)
+    with pytest.raises(ConfigurationError, match="give it as --store"):
+        Opened(Config(data_dir=tmp_path / "one"))
+    (tmp_path / "one" / "engine").mkdir()
+    with pytest.raises(ConfigurationError, match="has events of its own"):
+        served(tmp_path / "one", url, ingest)
+    (tmp_path / "one" / "engine").rmdir()
+    (tmp_path / "one" / "log.origin").write_text("lost")
+    with pytest.raises(ConfigurationError, match="32 hexadecimal digits"):
+        served(tmp_path / "one", url, ingest)
+
+
+def test_a_wrong_password_is_told_at_the_start_and_not_shown(
+    tmp_path: Path, clickhouse_front: FrontProcess
+) -> None:
+    url = clickhouse_front.url("billing").replace("pass%2Fword", "hush")
+    with pytest.raises(UnavailableError, match="does not open") as refused:
+        EventStore(url)
+    assert "hush" not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_told_at_the_start(clickhouse_front: FrontProcess) -> None:
+    url = clickhouse_front.url("billing")
+    clickhouse_front.kill()
+    try:
+        with pytest.raises(UnavailableError, match="does not open"):
+            EventStore(url)
+    finally:
+        clickhouse_front.start()
+
+
+def test_a_server_that_would_forget_repeats_is_refused(
+    clickhouse_front: FrontProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = clickhouse_front.url("replicated")
+    EventStore(url, query_clients=1).close()
+    asking = Engine(url, query_clients=1)
+    asking.define("DROP TABLE events")
+    asking.define("CREATE TABLE events (n UInt8) ENGINE = ReplacingMergeTree ORDER BY n")
+    asking.close()
+    with pytest.raises(ConfigurationError, match="is a ReplacingMergeTree, not a MergeTree"):
+        EventStore(url)
+    monkeypatch.setattr(suitable, "_SETTINGS", ("async_insert", "of_the_future"))
+    with pytest.raises(ConfigurationError, match="lacks of_the_future; a newer one is needed"):
+        EventStore(url)
