@@ -21,7 +21,7 @@ from streamgauge import asgi, customers, mqtt, nginx, playback, sockets, testing
 from streamgauge.cli.root import root
 from streamgauge.core import limits
 from streamgauge.server import config
-from streamgauge.server.ingest.pipeline import PipelineState
+from streamgauge.server.ingest.event_path import PipelineState
 from streamgauge.server.telemetry import metrics
 
 ROOT = Path(__file__).parent.parent

@@ -30,7 +30,7 @@ DOORS = {
     "jinja2": ("server/pages/",),
     "jwt": ("streams/resolvers/tokens.py",),
     "numpy": ("server/ingest/digests/",),
-    "nats": ("server/ingest/jetstream.py",),
+    "nats": ("server/ingest/jetstream.py", "server/ingest/nats_connection.py"),
     "rich": ("cli/", "demo/"),
     "sqlalchemy": ("server/catalog/",),
     "urllib3": ("sinks/transport.py",),

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +20,9 @@ from streamgauge.core.errors import StreamgaugeError
 
 if TYPE_CHECKING:
     from streamgauge.server.run import Ready
+
+
+_PARTS: Final = ("data_dir", "catalog", "store", "ingest_log")
 
 
 @click.command()
@@ -40,6 +43,13 @@ if TYPE_CHECKING:
     metavar="URL",
     help="clickhouse://...: keep events in that database of a ClickHouse server.  "
     "[env var: STREAMGAUGE_STORE; default: an engine in --data-dir]",
+)
+@click.option(
+    "--log",
+    "ingest_log",
+    metavar="URL",
+    help="nats://HOST:PORT,HOST:PORT: accept events into NATS JetStream, with a quorum of its "
+    "nodes.  [env var: STREAMGAUGE_INGEST_LOG; default: files in --data-dir]",
 )
 @click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 8000]")
@@ -75,13 +85,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Options in TOML; variables of the environment win over it, flags over both.",
 )
-def serve(
-    data_dir: Path | None,
-    catalog: str | None,
-    store: str | None,
-    config: Path | None,
-    **listen: object,
-) -> None:
+def serve(config: Path | None, **options: object) -> None:
     """Run a server until Ctrl-C or SIGTERM.
 
     Prints its address, alone, on stdout. A terminal also gets a link that signs a browser in to
@@ -94,9 +98,9 @@ def serve(
         from streamgauge.server.config import load  # noqa: PLC0415 - the extra may be missing
         from streamgauge.server.run import serve as run  # noqa: PLC0415 - as above
 
-    flags: dict[str, object] = {"data_dir": data_dir, "catalog": catalog, "store": store}
-    flags |= {f"listen.{name}": value or None for name, value in listen.items() if name != "port"}
-    flags["listen.port"] = listen["port"]
+    flags = {name: options.pop(name) for name in _PARTS}
+    flags["listen.port"] = options.pop("port")
+    flags |= {f"listen.{name}": value or None for name, value in options.items()}
     run(load(file=config, environ=os.environ, flags=flags), _announce)
 
 

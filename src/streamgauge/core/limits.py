@@ -86,6 +86,10 @@ INSERT_RESERVE_BYTES: Final = 64 * 1024 * 1024
 COMMIT_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 # On disk but not in the engine; a day of an engine that refuses, at a thousand events a second.
 INGEST_LOG_BYTES_MAX: Final = 24 * 1024 * 1024 * 1024
+# Read from a stream at once; a hundred batches of a thousand events.
+STREAM_READ_BYTES_MAX: Final = 24 * 1024 * 1024
+# Records of a stream whose ids no snapshot has yet: some seconds to read again at a start.
+UNCOVERED_RECORDS_MAX: Final = 65_536
 # A repeat waits this long for its original; beyond, the client tries again.
 COMMIT_WAIT_S: Final = 20.0
 

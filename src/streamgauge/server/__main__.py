@@ -16,6 +16,7 @@ def main() -> int:
     """Serve until a signal; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m streamgauge.server")
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--log", dest="ingest_log")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--catalog")
     parser.add_argument("--store")
@@ -26,6 +27,7 @@ def main() -> int:
         "data_dir": options.data_dir,
         "catalog": options.catalog,
         "store": options.store,
+        "ingest_log": options.ingest_log,
         "listen.host": options.host,
         "listen.port": options.port,
     }

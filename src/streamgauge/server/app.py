@@ -52,14 +52,12 @@ from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.config import Config
-from streamgauge.server.ingest.keeper import Keeper
-from streamgauge.server.ingest.origin import check_place, origin_of
-from streamgauge.server.ingest.pipeline import Pipeline
-from streamgauge.server.ingest.quarantine import Quarantine
-from streamgauge.server.ingest.wal import Wal
-from streamgauge.server.layout import CATALOG, ENGINE, IDS, LOCK, LOG, QUARANTINE
+from streamgauge.server.ingest.event_path import EventPath
+from streamgauge.server.ingest.origin import check_place
+from streamgauge.server.layout import CATALOG, ENGINE, LOCK
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.pages.routes import routes as page_routes
+from streamgauge.server.paths import Surroundings, alone, in_cluster
 from streamgauge.server.rates import Rates
 from streamgauge.server.store import EventStore
 
@@ -96,7 +94,7 @@ class RunningParts:
         self,
         catalog: Catalog,
         store: EventStore,
-        pipeline: Pipeline,
+        pipeline: EventPath,
         clock: Clock,
         rates: Rates | None = None,
         data_dir: Path | None = None,
@@ -167,28 +165,11 @@ class Opened:
             clear(path)
             catalog = Catalog(path / CATALOG, url=config.catalog, clock=clock)
             stack.callback(catalog.close)
-            log = Wal(directory.child(LOG, create=True))
-            stack.callback(log.close)
-            for damage in log.damage():
-                _log.error("the ingest log is damaged, see %s/quarantine: %s", LOG, damage)
-            if log.torn_bytes:
-                _log.warning(
-                    "%d bytes were cut from the ingest log's end: a write that was not finished",
-                    log.torn_bytes,
-                )
             check_place(path, path / ENGINE, config.store)
             store = EventStore(config.store or f"chdb://{path / ENGINE}")
             stack.callback(store.close)
-            if config.store is not None:
-                store.claim(origin_of(path))
-            keeper = Keeper(directory.child(IDS, create=True))
-            stack.callback(keeper.close)
-            for damage in keeper.damage:
-                _log.error(
-                    "the known ids are damaged and are read again from the store: %s", damage
-                )
-            quarantine = Quarantine(directory.child(QUARANTINE, create=True))
-            pipeline = Pipeline(log, store, keeper, quarantine, clock=clock)
+            around = Surroundings(directory, path, store, clock, self._fill, stack)
+            pipeline = _path(config, around)
             replayed = pipeline.recover(catalog.meters.list())
             if strangers := pipeline.businesses() - {catalog.business_id}:
                 raise ConfigurationError(
@@ -224,6 +205,13 @@ class Opened:
         if not await asyncio.to_thread(self.parts.pipeline.stop, stop_s):
             _log.error("the pipeline did not stop in time; the next start replays its log")
         await asyncio.to_thread(stack.close)
+
+
+def _path(config: Config, around: Surroundings) -> EventPath:
+    shared = config.store is not None
+    if config.ingest_log is None:
+        return alone(around, shared=shared)
+    return in_cluster(config.ingest_log, around, shared=shared, accepts=True, writes=True)
 
 
 def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) -> ASGIApp:

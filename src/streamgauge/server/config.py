@@ -82,6 +82,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             the data directory if None.
         store: ``clickhouse://...``, a database of a ClickHouse server, for events; an engine in the
             data directory if None.
+        ingest_log: ``nats://host:port,host:port``, a log in NATS JetStream; a file in the data
+            directory if None.
         listen: Where the server listens.
         log: What is logged.
         rate_limit: How many requests a key may make; any number by default.
@@ -91,6 +93,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     data_dir: Path
     catalog: str | None = None
     store: str | None = None
+    ingest_log: str | None = None
     listen: Listen = Listen()
     log: Log = Log()
     rate_limit: RateLimit = RateLimit()

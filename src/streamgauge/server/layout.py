@@ -13,6 +13,7 @@ __all__ = [
     "CATALOG",
     "ENGINE",
     "IDS",
+    "IDS_FOLLOWED",
     "LOCK",
     "LOG",
     "QUARANTINE",
@@ -24,6 +25,7 @@ LOCK: Final = "server.lock"
 ENGINE: Final = "engine"
 LOG: Final = "log"
 IDS: Final = "ids"
+IDS_FOLLOWED: Final = "ids-followed"
 QUARANTINE: Final = "quarantine"
 BACKUPS: Final = "backups"
 """Holds what a running backup copies, by hard links."""

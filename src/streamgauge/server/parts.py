@@ -13,7 +13,7 @@ from streamgauge.server.backup.holding import Holder
 from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
-from streamgauge.server.ingest.pipeline import Pipeline
+from streamgauge.server.ingest.event_path import EventPath
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.rates import Rates
 from streamgauge.server.store import EventStore
@@ -35,7 +35,7 @@ class Parts(Protocol):
         ...
 
     @property
-    def pipeline(self) -> Pipeline:
+    def pipeline(self) -> EventPath:
         """Return the way of events to the store: accept, ``caught_up``, ``position``."""
         ...
 

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamgauge.server.ingest.pipeline import PipelineState
+from streamgauge.server.ingest.event_path import PipelineState
 
 _REQUEST_LOGGER: Final = "streamgauge.server.requests"
 _REQUESTS: Final = structlog.stdlib.get_logger(_REQUEST_LOGGER)

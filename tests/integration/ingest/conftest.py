@@ -18,8 +18,9 @@ from streamgauge.server.layout import CATALOG
 class Server:
     """A real server process on a data directory of its own."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *flags: str) -> None:
         self.data_dir = data_dir
+        self._flags = flags
         self._process: subprocess.Popen[str] | None = None
         self._token: str | None = None
         self.log = data_dir.with_suffix(".log")
@@ -28,7 +29,7 @@ class Server:
         command = [sys.executable, "-m", "streamgauge.server", "--port", "0", "--data-dir"]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [*command, str(self.data_dir)],
+                [*command, str(self.data_dir), *self._flags],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, "STREAMGAUGE_LOG_FORMAT": "json"},

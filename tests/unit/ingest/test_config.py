@@ -53,6 +53,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 def test_every_option_has_one_environment_variable() -> None:
     assert paths() == {
         "data_dir": "STREAMGAUGE_DATA_DIR",
+        "ingest_log": "STREAMGAUGE_INGEST_LOG",
         "catalog": "STREAMGAUGE_CATALOG",
         "store": "STREAMGAUGE_STORE",
         "listen.host": "STREAMGAUGE_LISTEN_HOST",

@@ -25,7 +25,7 @@ from streamgauge.core.ids import new_id
 from streamgauge.core.segments import name as segment_name
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.pinned import Pinned, pin
-from streamgauge.server.ingest.pipeline import Cut, Pipeline
+from streamgauge.server.ingest.event_path import Cut, EventPath
 from streamgauge.server.ingest.snapshot import SnapshotFiles
 from streamgauge.server.ingest.wal import MARK, SET_ASIDE
 from streamgauge.server.layout import (
@@ -82,7 +82,7 @@ class Holder:
         data_dir: Path | None,
         catalog: Catalog,
         store: EventStore,
-        pipeline: Pipeline,
+        pipeline: EventPath,
         clock: Clock,
     ) -> None:
         self._data_dir = data_dir

@@ -9,14 +9,14 @@ from itertools import compress
 
 import msgspec
 
-from streamgauge.core.errors import UnavailableError
+from streamgauge.core.errors import TooLargeError, UnavailableError
 from streamgauge.core.limits import COMMIT_WAIT_S, DISK_RESERVE_BYTES, INGEST_LOG_BYTES_MAX
 from streamgauge.server.ingest.commit import Commit, Committer
 from streamgauge.server.ingest.decode import Batch, Scope
 from streamgauge.server.ingest.dedupe import Keys
 from streamgauge.server.ingest.errors import BatchRefusedError
 from streamgauge.server.ingest.keeper import Keeper
-from streamgauge.server.ingest.log import IngestLog
+from streamgauge.server.ingest.log import AppendLog
 from streamgauge.server.ingest.rows import encode
 
 
@@ -37,16 +37,26 @@ class Acceptor:
         log: Where batches go.
         keeper: Keeps the ids that were taken.
         committed: Called, on another thread, after batches reached the disk.
+        judged: Returns, on the loop, which ids of a batch that is in the log were new in it, and
+            keeps them; without it all are, since nobody else writes to the log.
 
     Attributes:
         counts: Events ``stored`` and ``duplicate`` since the start.
     """
 
-    def __init__(self, log: IngestLog, keeper: Keeper, *, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        log: AppendLog,
+        keeper: Keeper,
+        *,
+        committed: Callable[[], None],
+        judged: Callable[[Commit], list[bool]] | None = None,
+    ) -> None:
         self._log = log
         self._keeper = keeper
         self._known = keeper.known
         self._committed = committed
+        self._judged = judged
         self._in_flight: dict[Scope, dict[str, Commit]] = {}
         self._committer: Committer | None = None
         self.counts: Counter[str] = Counter()
@@ -84,24 +94,30 @@ class Acceptor:
         untimely = [error for error in batch.untimely if stored[error.index]]
         if untimely:
             raise BatchRefusedError(untimely)
-        new = sum(stored)
-        if new == len(stored):
-            await self._commit(keys, batch)
-        elif new:
+        if all(stored):
+            stored = await self._commit(keys, batch)
+        elif any(stored):
             fresh = batch._replace(
                 events=list(compress(batch.events, stored)),
                 event_ids=list(compress(event_ids, stored)),
             )
-            await self._commit(keys.where(stored), fresh)
+            outcomes = iter(await self._commit(keys.where(stored), fresh))
+            stored = [new and next(outcomes) for new in stored]
+        new = sum(stored)
         self.counts["stored"] += new
         self.counts["duplicate"] += len(stored) - new
         return Accepted(stored=stored)
 
-    async def _commit(self, keys: Keys, fresh: Batch) -> None:
+    async def _commit(self, keys: Keys, fresh: Batch) -> list[bool]:
         committer = self._committer
         if committer is None or committer.trouble is not None:
             raise UnavailableError(f"nothing can be accepted: {self.trouble}", 2)
         record = encode(fresh.head, fresh.events)
+        if len(record) > self._log.record_bytes_max:
+            raise TooLargeError(
+                f"the batch takes {len(record)} bytes in the log, and a record of it at most "
+                f"{self._log.record_bytes_max}; send fewer events at once"
+            )
         if not committer.has_room(len(record)):
             raise UnavailableError("too many events wait for the disk", 1)
         if self._log.free_bytes() < DISK_RESERVE_BYTES:
@@ -113,6 +129,7 @@ class Acceptor:
         committer.submit(commit)
         if not await self._settled(commit):
             raise UnavailableError("the log could not be written; nothing of the batch was kept", 2)
+        return commit.stored
 
     async def _wait_for_originals(self, scope: Scope, event_ids: Iterable[str]) -> None:
         """Return when none of the ids is in flight."""
@@ -143,7 +160,9 @@ class Acceptor:
             in_flight = self._in_flight[commit.keys.scope]
             for event_id in commit.event_ids:
                 del in_flight[event_id]
-            if on_disk:
+            if on_disk and self._judged is not None:
+                commit.stored = self._judged(commit)
+            elif on_disk:
                 self._known.add(commit.keys)
-        if on_disk:
+        if on_disk and self._judged is None:
             self._keeper.settled(newest, sum(len(commit.record) for commit in commits))

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from streamgauge.core.backoff import Backoff
-from streamgauge.core.errors import StreamgaugeError
+from streamgauge.core.errors import StreamgaugeError, UnavailableError
 from streamgauge.core.limits import COMMIT_QUEUE_BYTES_MAX
 from streamgauge.server.ingest.dedupe import Keys
-from streamgauge.server.ingest.log import IngestLog
+from streamgauge.server.ingest.log import AppendLog
 
 _log = logging.getLogger("streamgauge.server.ingest")
 
@@ -29,6 +29,8 @@ class Commit:
         record: The batch as it stands in the log.
         keys: The new ids in it, as they are remembered.
         event_ids: The same ids, as they are in flight.
+        number: The log's for the record.
+        stored: Per id, whether it was new, once the batch is on disk.
         settled: Set on the loop: True when it is on disk, False when it was never taken.
         doubted: Set on the loop when a sync failed; ``settled`` still comes.
     """
@@ -38,6 +40,8 @@ class Commit:
         self.record = record
         self.keys = keys
         self.event_ids = event_ids
+        self.number = 0
+        self.stored = [True] * len(event_ids)
         self.settled: asyncio.Future[bool] = loop.create_future()
         self.doubted: asyncio.Future[None] = loop.create_future()
 
@@ -58,7 +62,7 @@ class Committer:
 
     def __init__(
         self,
-        log: IngestLog,
+        log: AppendLog,
         *,
         settle: Settle,
         committed: Callable[[], None],
@@ -143,7 +147,7 @@ class Committer:
         appended = []
         for commit in commits:
             try:
-                self._log.append(commit.record)
+                commit.number = self._log.append(commit.record)
             except (OSError, StreamgaugeError) as error:
                 _log.warning("a batch could not be appended to the log: %s", error)
                 self._tell([commit], on_disk=False)
@@ -154,7 +158,7 @@ class Committer:
     def _sync(self, commits: list[Commit]) -> bool:
         try:
             self._log.sync()
-        except OSError as error:
+        except (OSError, UnavailableError) as error:
             self._trouble = f"the log cannot be synced: {error}"
             _log.error("%s; %d batches are in doubt", self._trouble, len(commits))
             self._on_loop(_doubt, list(commits))

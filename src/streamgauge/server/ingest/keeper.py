@@ -43,6 +43,7 @@ class Keeper:
 
     Args:
         directory: The ids' own.
+        segments_max: How many segments may be without a snapshot.
         backoff: How long to wait after a failed write.
 
     Attributes:
@@ -52,7 +53,14 @@ class Keeper:
         trouble: Why no snapshot can be written, None if it can.
     """
 
-    def __init__(self, directory: Directory, *, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        segments_max: int = UNCOVERED_SEGMENTS_MAX,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._segments_max = segments_max
         self._files = SnapshotFiles(directory)
         self._backoff = backoff or Backoff(0.2, 15.0)
         self._changed = threading.Condition()
@@ -78,7 +86,7 @@ class Keeper:
         if self._changes is None and (
             self.known.foreign.recent_size >= KNOWN_IDS_RECENT_MAX
             or self._uncovered_bytes >= UNCOVERED_BYTES_MAX
-            or newest - 1 - self.covered >= UNCOVERED_SEGMENTS_MAX
+            or newest - 1 - self.covered >= self._segments_max
         ):
             changes = self._freeze(newest - 1)
             with self._changed:

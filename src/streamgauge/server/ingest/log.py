@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import Protocol
 
 
-class IngestLog(Protocol):
-    """An append-only log in numbered segments; a segment is what the store inserts at once.
+class AppendLog(Protocol):
+    """What accepts batches; ``append`` and ``sync`` are called by one thread."""
 
-    ``append`` and ``sync`` are called by one thread, everything else by another.
-    """
+    @property
+    def record_bytes_max(self) -> int:
+        """Return how large a record may be."""
+        ...
 
-    def append(self, record: bytes) -> None:
-        """Append one batch of rows.
+    def append(self, record: bytes) -> int:
+        """Append one batch of rows, and return a number that no other one has since the start.
 
         Raises:
             OSError: It could not be written; the log is as before.
@@ -21,23 +23,44 @@ class IngestLog(Protocol):
         ...
 
     def sync(self) -> None:
-        """Return when everything appended is on disk.
+        """Return when everything appended is safe: on disk, or with a quorum of nodes.
 
         Raises:
             OSError: It may not be; what was appended is kept, and the next call tries again.
+            UnavailableError: The same, of nodes.
         """
         ...
 
     def newest(self) -> int:
-        """Return the newest segment with something on disk, 0 for none."""
+        """Return the newest segment with something safe in it, 0 for none."""
         ...
 
+    def size_bytes(self) -> int:
+        """Return the bytes of all segments."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Return how many bytes more it takes."""
+        ...
+
+
+class IngestLog(AppendLog, Protocol):
+    """An append-only log in numbered segments; a segment is what the store inserts at once.
+
+    ``append`` and ``sync`` are called by one thread, everything else by another.
+    """
+
     def next_segment(self) -> int:
-        """Return the number of the next segment; none from here on was ever written."""
+        """Return the number of the next segment; none from here on was ever sealed or written."""
         ...
 
     def seal(self) -> None:
-        """Start a new segment if the newest holds anything."""
+        """Start a new segment if the newest holds anything.
+
+        Raises:
+            OSError: It cannot be sealed; the same call may be made again.
+            UnavailableError: The same, of nodes.
+        """
         ...
 
     def sealed(self) -> list[int]:
@@ -49,15 +72,7 @@ class IngestLog(Protocol):
         ...
 
     def remove(self, segment: int) -> None:
-        """Remove a sealed segment."""
-        ...
-
-    def size_bytes(self) -> int:
-        """Return the bytes of all segments."""
-        ...
-
-    def free_bytes(self) -> int:
-        """Return how many bytes more its disk takes."""
+        """Remove a sealed segment; those before it were removed before."""
         ...
 
     def mark(self) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
-
-import msgspec
 
 from streamgauge.core.clock import Clock, SystemClock, utc
 from streamgauge.core.errors import ConfigurationError, UnavailableError
@@ -16,6 +13,7 @@ from streamgauge.core.limits import CAUGHT_UP_WAIT_S, RETAINED_SEGMENTS_MAX
 from streamgauge.server.ingest import rows
 from streamgauge.server.ingest.accept import Accepted, Acceptor
 from streamgauge.server.ingest.decode import Scope, decode
+from streamgauge.server.ingest.event_path import Cut, PipelineState
 from streamgauge.server.ingest.inserter import Inserter
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.log import IngestLog
@@ -28,53 +26,6 @@ from streamgauge.server.store.event_store import log_position
 T = TypeVar("T")
 
 
-class Cut(msgspec.Struct, frozen=True, kw_only=True):
-    """A place in the log: what was acknowledged before it is before it, all else behind.
-
-    Attributes:
-        segments: Those of the log up to the place, sealed, oldest first.
-        inserted: The newest segment that is in the store.
-    """
-
-    segments: list[int]
-    inserted: int
-
-    @property
-    def newest(self) -> int:
-        """Return the newest segment before the place, 0 for none."""
-        return max(self.inserted, *self.segments, 0)
-
-
-class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the pipeline says about itself.
-
-    Attributes:
-        trouble: What does not work now; empty when all does.
-        damage: What was found broken in log, ids or store.
-        counts: Events ``stored`` and ``duplicate`` since the start.
-        refused: Refused requests since the start, by error code.
-        set_aside: Events that the store will never take, in quarantine.
-        inserted_rows: Rows inserted since the start.
-        queued_bytes: Accepted, not on disk yet, so not answered yet.
-        lag_s: How long the oldest event on disk waits for the store.
-        log_bytes: Size of the log, with segments kept after their insert.
-        known_runs: Intervals of spool ids that are remembered.
-        known_foreign: Other ids that are remembered.
-    """
-
-    trouble: list[str]
-    damage: list[str]
-    counts: Counter[str]
-    refused: Counter[str]
-    set_aside: int
-    inserted_rows: int
-    queued_bytes: int
-    lag_s: float
-    log_bytes: int
-    known_runs: int
-    known_foreign: int
-
-
 class Pipeline:
     """Accepts batches on one event loop and brings them to the store.
 
@@ -83,6 +34,7 @@ class Pipeline:
         store: Where events end.
         keeper: Keeps the ids of all events.
         quarantine: Keeps events that the store will never take.
+        accepts: Whether batches come from here; else others append to the log.
         clock: Where time comes from.
     """
 
@@ -93,6 +45,7 @@ class Pipeline:
         keeper: Keeper,
         quarantine: Quarantine,
         *,
+        accepts: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self._log = log
@@ -102,7 +55,7 @@ class Pipeline:
         self._quarantine = quarantine
         self._inserter = Inserter(log, store, quarantine, lambda: keeper.covered)
         self._writer = Writer(log, store, self._inserter, clock=self._clock)
-        self._acceptor = Acceptor(log, keeper, committed=self._writer.wake)
+        self._acceptor = Acceptor(log, keeper, committed=self._writer.wake) if accepts else None
         self.refused: Counter[str] = Counter()
 
     def recover(self, meters: list[Meter]) -> int:
@@ -123,15 +76,9 @@ class Pipeline:
 
     def _recover_known(self) -> None:
         """Add the ids behind the snapshot; the store has every segment by now."""
-        known = self._keeper.known
         after = log_position(self._keeper.covered + 1, 0) - 1
-        for run in self._store.writer_runs(after=after):
-            known.add_run(Scope(run.business_id, run.mode), run.writer_id, run.first, run.last)
-        set_aside = rows.ids(self._quarantine.lines())
-        for block in itertools.chain([set_aside], self._store.foreign_ids(after=after)):
-            for scope, event_ids in block.items():
-                known.add_missing(known.keys(Scope(*scope), event_ids))
-                self._keeper.spill()
+        add_stored(self._keeper, self._store, after=after)
+        add_foreign(self._keeper, rows.ids(self._quarantine.lines()))
         self._keeper.save(self._log.next_segment() - 1)
 
     def businesses(self) -> set[str]:
@@ -142,7 +89,8 @@ class Pipeline:
         """Start the threads, on the running loop."""
         self._keeper.start()
         self._writer.start()
-        self._acceptor.start()
+        if self._acceptor is not None:
+            self._acceptor.start()
 
     def now(self) -> datetime:
         """Return the server's time, aware."""
@@ -163,6 +111,8 @@ class Pipeline:
             InvalidInputError: Events break rules.
             UnavailableError: The log is full or fails; the same body may be sent again.
         """
+        if self._acceptor is None:
+            raise UnavailableError("this process takes no events; others do")
         batch = decode(body, scope, self.now(), age_s_max)
         accepted = await self._acceptor.accept(scope, batch)
         return batch.event_ids, accepted
@@ -212,18 +162,23 @@ class Pipeline:
             )
         return Cut(segments=segments, inserted=inserted)
 
+    def wake(self, *, hurried: bool = False) -> None:
+        """Tell the writer, from any thread, that the log has grown, and that somebody waits."""
+        self._writer.wake(hurried=hurried)
+
     def state(self) -> PipelineState:
         """Return what the pipeline says about itself."""
+        acceptor = self._acceptor
         runs, foreign = self._keeper.known.sizes()
-        trouble = (self._acceptor.trouble, self._writer.trouble, self._keeper.trouble)
+        trouble = (acceptor and acceptor.trouble, self._writer.trouble, self._keeper.trouble)
         return PipelineState(
-            trouble=[text for text in trouble if text is not None],
+            trouble=[text for text in trouble if text],
             damage=[*self._log.damage(), *self._keeper.damage, *self._inserter.damage],
             set_aside=sum(each.rows for each in self._quarantine.held()),
-            counts=self._acceptor.counts,
+            counts=acceptor.counts if acceptor else Counter(),
             refused=self.refused,
             inserted_rows=self._inserter.rows,
-            queued_bytes=self._acceptor.queued_bytes,
+            queued_bytes=acceptor.queued_bytes if acceptor else 0,
             lag_s=self._writer.lag_s,
             log_bytes=self._log.size_bytes(),
             known_runs=runs,
@@ -233,7 +188,7 @@ class Pipeline:
     def stop(self, timeout_s: float) -> bool:
         """Settle what was sent, stop the threads, and return whether they ended in time."""
         parts = (self._acceptor, self._writer, self._keeper)
-        ended = [part.stop(timeout_s) for part in parts]
+        ended = [part.stop(timeout_s) for part in parts if part is not None]
         return all(ended)
 
     def _check_log_fits_store(self) -> None:
@@ -257,3 +212,23 @@ class Pipeline:
                 f"the store remembers {window} inserts, but {replayable} segments may be inserted "
                 "again; events would be counted twice"
             )
+
+
+def add_stored(keeper: Keeper, store: EventStore, *, after: int) -> None:
+    """Make the ids of stored events after a log position known; some may be.
+
+    Raises:
+        UnavailableError: The store refuses.
+    """
+    for run in store.writer_runs(after=after):
+        scope = Scope(run.business_id, run.mode)
+        keeper.known.add_run(scope, run.writer_id, run.first, run.last)
+    for block in store.foreign_ids(after=after):
+        add_foreign(keeper, block)
+
+
+def add_foreign(keeper: Keeper, event_ids: Mapping[tuple[str, str], list[str]]) -> None:
+    """Make ids by (business, mode) known; some may be."""
+    for scope, ids in event_ids.items():
+        keeper.known.add_missing(keeper.known.keys(Scope(*scope), ids))
+        keeper.spill()

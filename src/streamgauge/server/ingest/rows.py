@@ -32,7 +32,13 @@ class _Id(msgspec.Struct, frozen=True):
     event_id: str
 
 
+class _EventId(msgspec.Struct, frozen=True):
+    event_id: str
+
+
 _ID: Final = msgspec.json.Decoder(_Id)
+_HEAD: Final = msgspec.json.Decoder(Head)
+_EVENTS: Final = msgspec.json.Decoder(_EventId)
 
 
 def encode(head: Head, events: Sequence[WireEvent]) -> bytes:
@@ -51,6 +57,35 @@ def numbered(records: Iterable[bytes], first_position: int) -> list[bytes]:
             for place, line in enumerate(lines, first_position + len(rows))
         ]
     return rows
+
+
+def head_and_ids(record: bytes) -> tuple[Head, list[str]]:
+    """Return what the events of a record have in common, and their ids."""
+    head, lines = record.split(b"\n", 1)
+    return _HEAD.decode(head), [line.event_id for line in _EVENTS.decode_lines(lines)]
+
+
+def without(record: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
+    """Return a record without some of its events.
+
+    Args:
+        record: As it is in the log.
+        spans: The first of them, from 0 on, and the one after the last, in order.
+    """
+    head, *lines = record.splitlines(keepends=True)
+    for first, end in reversed(list(spans)):
+        del lines[first:end]
+    return head + b"".join(lines)
+
+
+def spans(flags: Sequence[bool]) -> list[tuple[int, int]]:
+    """Return where ``flags`` are set, as first and end of each run."""
+    edges = [at for at in range(len(flags) + 1) if _at(flags, at) != _at(flags, at - 1)]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _at(flags: Sequence[bool], place: int) -> bool:
+    return 0 <= place < len(flags) and flags[place]
 
 
 def ids(lines: Iterable[bytes]) -> dict[tuple[str, str], list[str]]:

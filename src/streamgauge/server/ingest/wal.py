@@ -10,7 +10,7 @@ from typing import Final
 from streamgauge.core.errors import CorruptError
 from streamgauge.core.files import Directory, read_all
 from streamgauge.core.journal import HEADER_BYTES, Journal
-from streamgauge.core.limits import INGEST_SEGMENT_BYTES_MAX
+from streamgauge.core.limits import INGEST_SEGMENT_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX
 
 MARK: Final = "inserted"
 SET_ASIDE: Final = "quarantine"
@@ -34,6 +34,7 @@ class Wal:
         self._directory = directory
         self._mark = _read_mark(directory)
         self._journal = Journal(directory, segment_bytes_max=segment_bytes_max)
+        self._appended = 0
         self._damage = [str(error) for error in self._journal.recovery.corrupt]
         self._set_aside({error.where for error in self._journal.recovery.corrupt})
 
@@ -47,9 +48,16 @@ class Wal:
         """Return how many whole records were found."""
         return self._journal.recovery.records
 
-    def append(self, record: bytes) -> None:
-        """Append one batch of rows."""
+    @property
+    def record_bytes_max(self) -> int:
+        """Return how large a record may be."""
+        return JOURNAL_RECORD_BYTES_MAX
+
+    def append(self, record: bytes) -> int:
+        """Append one batch of rows, and return how many were appended since the start."""
         self._journal.append(record)
+        self._appended += 1
+        return self._appended
 
     def sync(self) -> None:
         """Return when everything appended is on disk."""

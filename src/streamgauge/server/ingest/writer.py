@@ -79,9 +79,10 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Tell the writer, from any thread, that the log has grown."""
+    def wake(self, *, hurried: bool = False) -> None:
+        """Tell the writer, from any thread, that the log has grown, and that somebody waits."""
         with self._changed:
+            self._hurried |= hurried
             if self._active_since_ns is None:
                 self._active_since_ns = self._clock.monotonic_ns()
             self._changed.notify()

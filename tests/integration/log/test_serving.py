@@ -1,0 +1,89 @@
+"""A server with its log in JetStream, as a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from streamgauge.core.errors import ConfigurationError
+from streamgauge.server.ingest.jetstream import JetStream
+from tests.integration.ingest.conftest import Server
+from tests.integration.log.conftest import Nodes
+
+YEAR = {"start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}
+
+
+def event(number: int) -> dict[str, object]:
+    return {
+        "event_id": f"event{number}",
+        "customer_id": f"cus_{number % 3}",
+        "event_name": "stream",
+        "timestamp": "2026-03-01T12:00:00Z",
+        "metadata": {"bytes": 10},
+    }
+
+
+def sent(client: httpx.Client, *numbers: int) -> list[str]:
+    answer = client.post("/events/ingest", json={"events": [event(each) for each in numbers]})
+    assert answer.status_code == 200, answer.text
+    return [each["result"] for each in answer.json()["results"]]
+
+
+def meter(client: httpx.Client) -> str:
+    wanted = {
+        "name": "Bytes",
+        "event_name": "stream",
+        "measurement_unit": "bytes",
+        "aggregation": {"type": "sum", "key": "bytes"},
+    }
+    answer = client.post("/meters", json=wanted)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def usage(client: httpx.Client, meter_id: str) -> tuple[int, str]:
+    answer = client.get("/v1/usage", params={"meter_id": meter_id, **YEAR})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["events"], answer.json()["quantity"]
+
+
+def test_a_server_over_jetstream_bills_once_across_kills_and_a_lost_data_directory_of_ids(
+    nodes: Nodes, connect: Callable[[], JetStream], tmp_path: Path
+) -> None:
+    connect()
+    hosts = ",".join(url.removeprefix("nats://") for url in nodes.urls)
+    url = f"nats://{hosts}/alone?bytes_max=268435456"
+    server = Server(tmp_path / "data", "--log", url)
+    try:
+        with server.start().client() as client:
+            made = meter(client)
+            assert sent(client, 1, 2, 3) == ["stored"] * 3
+            assert sent(client, 2, 4) == ["duplicate", "stored"]
+            assert usage(client, made) == (4, "40")
+            assert sent(client, 5) == ["stored"]
+        server.kill()
+        with server.start().client() as client:
+            assert sent(client, 5, 6) == ["duplicate", "stored"]
+            assert usage(client, made) == (6, "60")
+            assert client.get("/readyz").json()["damage"] == []
+        assert server.stop() == 0
+        for file in (server.data_dir / "ids-followed").iterdir():
+            file.unlink()
+        with server.start().client() as client:
+            assert sent(client, 1, 6, 7) == ["duplicate", "duplicate", "stored"]
+            assert usage(client, made) == (7, "70")
+        assert server.stop() == 0
+        assert not list((server.data_dir).glob("log/*"))
+    finally:
+        server.kill()
+
+
+def test_a_log_that_cannot_be_reached_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamgauge.server.ingest.nats_connection._OPEN_S", 0.5)
+    with pytest.raises(ConfigurationError, match=r"server of nats://127\.0\.0\.1:1 lets us in"):
+        JetStream(["nats://me:secret@127.0.0.1:1"], name="tests", replicas=3)
