@@ -23,6 +23,7 @@ from streamgauge.server.metering.meter import Aggregation, AggregationType
 from streamgauge.server.store import EventStore, suitable
 from streamgauge.server.store.engine import Engine
 from tests.clickhouse_front import FrontProcess
+from tests.postgresql import Cluster
 
 SUM = NewMeter(
     name="Bytes",
@@ -46,10 +47,14 @@ def body(first: int) -> dict[str, Any]:
 
 
 def served(
-    data_dir: Path, store: str, work: Callable[[httpx.AsyncClient, Opened], Awaitable[None]]
+    data_dir: Path,
+    store: str,
+    work: Callable[[httpx.AsyncClient, Opened], Awaitable[None]],
+    catalog: str | None = None,
 ) -> None:
     async def main() -> None:
-        opened = await asyncio.to_thread(Opened, Config(data_dir=data_dir, store=store))
+        config = Config(data_dir=data_dir, store=store, catalog=catalog)
+        opened = await asyncio.to_thread(Opened, config)
         opened.start()
         made = opened.parts.catalog.keys.create(mode="test_mode", name="test")
         headers = {"authorization": f"Bearer {made.token}"}
@@ -159,3 +164,39 @@ def test_a_server_that_would_forget_repeats_is_refused(
     monkeypatch.setattr(suitable, "_SETTINGS", ("async_insert", "of_the_future"))
     with pytest.raises(ConfigurationError, match="lacks of_the_future; a newer one is needed"):
         EventStore(url)
+
+
+@pytest.mark.postgresql
+def test_a_month_is_billed_with_events_and_catalog_both_elsewhere(
+    tmp_path: Path, clickhouse_front: FrontProcess, postgresql_cluster: Cluster
+) -> None:
+    store = clickhouse_front.url("billing")
+    catalog = postgresql_cluster.url(postgresql_cluster.new_schema())
+    events = body(0)
+    for event in events["events"]:
+        event["timestamp"] = "2026-02-03T00:00:00Z"
+    plan = {
+        "meter": msgspec.to_builtins(SUM),
+        "currency": "USD",
+        "price_per_unit": "0.000000000001",
+    }
+    plan |= {"price_unit": "GB"}
+    finals: list[dict[str, Any]] = []
+
+    async def bill(http: httpx.AsyncClient, _opened: Opened) -> None:
+        if not finals:
+            assert (await http.post("/v1/plans", json=plan)).status_code == 201
+        sent = await http.post("/events/ingest", json=events)
+        statuses = {each["result"] for each in sent.json()["results"]}
+        assert statuses == ({"duplicate"} if finals else {"stored"})
+        asked = {"customer_id": "customer_1", "at": "2026-02-10T00:00:00Z"}
+        drawn = await http.post("/v1/invoices/finalise", json=asked)
+        (final,) = drawn.json()["items"]
+        explained = await http.get(f"/v1/invoices/{final['id']}/lines/1/events")
+        assert explained.json()["units"] == final["lines"][0]["consumed_units"] == str(10**32)
+        finals.append(final)
+
+    served(tmp_path / "data", store, bill, catalog)
+    served(tmp_path / "data", store, bill, catalog)
+    assert finals[0] == finals[1]
+    assert finals[0]["total"] == 10**11

@@ -72,6 +72,30 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_password_untold(
     assert "hush" not in caplog.text
 
 
+class Scripted:
+    def __init__(self, *seconds: float) -> None:
+        self._instants = iter(seconds)
+
+    def time_ns(self) -> int:
+        return self.monotonic_ns()
+
+    def monotonic_ns(self) -> int:
+        return int(next(self._instants) * 1e9)
+
+
+def test_a_machine_that_is_gone_is_waited_for_by_one_at_a_time() -> None:
+    # Asked at 100 s and failed at 105 s; asked at 105.9 s, and at 106.1 s, which fails at once.
+    clock = Scripted(100, 105, 105.9, 106.1, 106.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+    gone = PostgresqlDatabase(f"postgresql://127.0.0.1:{port}/catalog", clock=clock)
+    for cause in (True, False, True):
+        with pytest.raises(UnavailableError) as refused, gone.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        assert (refused.value.__cause__ is not None) == cause
+    gone.close()
+
+
 def test_a_database_of_another_encoding_is_refused(
     tmp_path: Path, postgresql_cluster: Cluster
 ) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from streamgauge.core.clock import Clock, SystemClock
 from streamgauge.core.errors import ConfigurationError, MissingExtraError, UnavailableError
 from streamgauge.core.limits import POOL_THREADS_MAX
 
@@ -35,6 +36,8 @@ _DRIVER_OPTIONS: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+# A server that lets us wait this long for nothing is not asked again for as long.
+_SLOW_NS: Final = 1_000_000_000
 # A writer reads beside its transaction, so each thread may need two; keys are looked up as well.
 _CONNECTIONS_MAX: Final = 4 * POOL_THREADS_MAX
 _IDLE_CONNECTIONS: Final = 4
@@ -48,6 +51,7 @@ class PostgresqlDatabase:
 
     Args:
         address: ``postgresql://user:password@host:port/database``, with libpq's parameters.
+        clock: Where time comes from.
 
     Raises:
         ConfigurationError: It is no such URL.
@@ -56,7 +60,9 @@ class PostgresqlDatabase:
 
     blocks = True
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._away_until_ns = 0
         url = _url(address)
         self.name = url.set(drivername="postgresql", query={}).render_as_string()
         options = {name: to for name, to in _DRIVER_OPTIONS.items() if name not in url.query}
@@ -70,7 +76,7 @@ class PostgresqlDatabase:
                 max_overflow=_CONNECTIONS_MAX - _IDLE_CONNECTIONS,
                 pool_timeout=_CONNECT_TIMEOUT_S,
             )
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             raise MissingExtraError("cluster", error.name or "psycopg") from error
         # Behind the lock a writer must see what the writer before it has done.
         self._writers = self._engine.execution_options(isolation_level="READ COMMITTED")
@@ -139,7 +145,13 @@ class PostgresqlDatabase:
 
     @contextlib.contextmanager
     def _unavailable(self, what: str) -> Iterator[None]:
-        """Say of an error that is the server's, and not the statement's, to ask again."""
+        """Say of an error that is the server's, and not the statement's, to ask again.
+
+        Threads are few. They must not wait one after another for a machine that is gone.
+        """
+        begun_ns = self._clock.monotonic_ns()
+        if begun_ns < self._away_until_ns:
+            raise UnavailableError(f"the catalog cannot be {what} now")
         try:
             yield
         except PoolTimeoutError as error:
@@ -149,6 +161,9 @@ class PostgresqlDatabase:
             of_the_server = isinstance(error, OperationalError) or error.connection_invalidated
             if not of_the_server and state != _READ_ONLY_TRANSACTION:
                 raise
+            now_ns = self._clock.monotonic_ns()
+            if state is None and now_ns - begun_ns >= _SLOW_NS:
+                self._away_until_ns = now_ns + _SLOW_NS
             # Who asks over HTTP must not learn where it is and who may open it.
             _log.warning("%s cannot be %s now: %s", self.name, what, str(error.orig).strip())
             raise UnavailableError(f"the catalog cannot be {what} now") from error
