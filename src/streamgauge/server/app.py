@@ -231,7 +231,7 @@ def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) ->
         routes=[
             *more_routes,
             *page_routes(parts),
-            *health.health_routes(parts, telemetry.metrics(parts.pipeline.state)),
+            *health.health_routes(parts, telemetry.metrics),
             Route("/openapi.json", openapi),
             *events.ingest_routes(parts),
             *refusing_routes(BEFORE_SERVED),

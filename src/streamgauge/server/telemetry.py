@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,18 +23,18 @@ _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class PipelineCollector(Collector):
-    """The pipeline's figures, read when they are asked for.
+    """The pipeline's figures of one instant.
 
     Args:
-        state: Gives them.
+        state: They.
     """
 
-    def __init__(self, state: Callable[[], PipelineState]) -> None:
+    def __init__(self, state: PipelineState) -> None:
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
-        state = self._state()
+        state = self._state
         events = CounterMetricFamily(
             "streamgauge_events", "Events answered with 200.", labels=["result"]
         )
@@ -63,11 +63,11 @@ class PipelineCollector(Collector):
             yield GaugeMetricFamily(f"streamgauge_{name}", text, value=value)
 
 
-def metrics(state: Callable[[], PipelineState]) -> Callable[[], bytes]:
-    """Return what renders the figures in Prometheus' text format."""
+def metrics(state: PipelineState) -> bytes:
+    """Return the figures in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PipelineCollector(state))
-    return lambda: generate_latest(registry)
+    return generate_latest(registry)
 
 
 def configure_logging(*, level: str, as_json: bool) -> None:

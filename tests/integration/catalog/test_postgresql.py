@@ -62,6 +62,7 @@ def test_an_outage_of_the_catalog_answers_503_and_heals(
             ready = await http.get("/readyz")
             assert ready.status_code == 503
             assert ready.json()["trouble"] == ["the catalog cannot be read now"]
+            assert "streamgauge_ready 0.0" in (await http.get("/metrics")).text
             assert (await http.get("/healthz")).status_code == 200
         finally:
             postgresql_cluster.start()

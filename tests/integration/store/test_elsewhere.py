@@ -6,6 +6,7 @@ The store is the embedded engine behind ``tests/clickhouse_front.py``.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from streamgauge.server.catalog.meters import NewMeter
 from streamgauge.server.config import Config
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.metering.meter import Aggregation, AggregationType
-from streamgauge.server.store import EventStore, suitable
+from streamgauge.server.store import EventStore, address, suitable
 from streamgauge.server.store.engine import Engine
 from tests.clickhouse_front import FrontProcess
+from tests.integration.store.conftest import Shelf
 from tests.postgresql import Cluster
 
 SUM = NewMeter(
@@ -129,6 +131,28 @@ def test_a_store_is_filled_from_one_log(tmp_path: Path, clickhouse_front: FrontP
     (tmp_path / "one" / "log.origin").write_text("lost")
     with pytest.raises(ConfigurationError, match="32 hexadecimal digits"):
         served(tmp_path / "one", url, ingest)
+
+
+def test_an_insert_whose_answer_was_lost_is_repeated_and_counted_once(
+    clickhouse_front: FrontProcess, new_meter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "STORE_ANSWER_S", 1)
+    shelf = Shelf(clickhouse_front.url("billing"))
+    meter = new_meter()
+    shelf.roll_up(meter, 0)
+    clickhouse_front.pause()
+    with pytest.raises(UnavailableError, match="refused an insert: it does not answer"):
+        shelf.insert_values(1, "1", "2")
+    # What it was sent is still before it, and it takes it now.
+    clickhouse_front.go_on()
+    deadline = time.monotonic() + 60
+    while shelf.store.rows_of_segments(1) != {1: 2}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for _ in range(2):
+        shelf.insert_values(1, "1", "2")
+    assert [row.quantity for row in shelf.both_ways(meter)] == [3]
+    shelf.store.close()
 
 
 def test_a_wrong_password_is_told_at_the_start_and_not_shown(

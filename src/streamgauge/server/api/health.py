@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from streamgauge.server.ingest.event_path import PipelineState
 from streamgauge.server.parts import Parts
 
 _JSON: Final = "application/json"
@@ -32,26 +33,31 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     lag_s: float
 
 
-def health_routes(parts: Parts, metrics: Callable[[], bytes]) -> list[BaseRoute]:
-    """Return ``/healthz``, ``/readyz`` and ``/metrics``."""
+def health_routes(parts: Parts, metrics: Callable[[PipelineState], bytes]) -> list[BaseRoute]:
+    """Return ``/healthz``, ``/readyz`` and ``/metrics``, which ``metrics`` renders."""
+
+    async def state() -> PipelineState:
+        found, catalog = parts.pipeline.state(), await parts.catalog_trouble()
+        if catalog is not None:
+            found = msgspec.structs.replace(found, trouble=[*found.trouble, catalog])
+        return found
 
     async def healthz(_request: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=_JSON)
 
     async def readyz(_request: Request) -> Response:
-        state, catalog = parts.pipeline.state(), await parts.catalog_trouble()
-        trouble = state.trouble if catalog is None else [*state.trouble, catalog]
+        now = await state()
         answer = Readiness(
-            status="not ready" if trouble else "ready",
-            trouble=trouble,
-            damage=state.damage,
-            lag_s=round(state.lag_s, 3),
+            status="not ready" if now.trouble else "ready",
+            trouble=now.trouble,
+            damage=now.damage,
+            lag_s=round(now.lag_s, 3),
         )
-        status = 503 if trouble else 200
+        status = 503 if now.trouble else 200
         return Response(msgspec.json.encode(answer), status, media_type=_JSON)
 
     async def figures(_request: Request) -> Response:
-        return Response(metrics(), media_type=METRICS_TYPE)
+        return Response(metrics(await state()), media_type=METRICS_TYPE)
 
     return [
         Route("/healthz", healthz),

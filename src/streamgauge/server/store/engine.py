@@ -75,7 +75,7 @@ class Engine:
             UnavailableError: The engine refuses; the same call may be made again.
         """
         settings = schema.INSERT_SETTINGS | {"insert_deduplication_token": token}
-        with self._errors("insert"):
+        with self._errors("an insert"):
             self._inserts.raw_insert(
                 table,
                 insert_block=ndjson,
@@ -89,7 +89,7 @@ class Engine:
         Raises:
             UnavailableError: The engine refuses.
         """
-        with self._errors("statement"):
+        with self._errors("a statement"):
             self._inserts.command(statement)
 
     def rows(
@@ -100,7 +100,7 @@ class Engine:
         Raises:
             UnavailableError: The engine refuses.
         """
-        with self._errors("query"), self._query_client() as client:
+        with self._errors("a query"), self._query_client() as client:
             return [tuple(row) for row in client.query(query, dict(parameters or {})).result_rows]
 
     def blocks(
@@ -111,7 +111,7 @@ class Engine:
         Raises:
             UnavailableError: The engine refuses.
         """
-        with self._errors("query"), self._query_client() as client:
+        with self._errors("a query"), self._query_client() as client:
             stream = client.query_row_block_stream(query, dict(parameters or {}))
             with stream as blocks:
                 for block in blocks:
@@ -156,13 +156,13 @@ class Engine:
             yield
         except (ClickHouseError, OSError) as error:
             code = _CODE.search(str(error))
-            if code and int(code[1]) in _ROWS_AT_FAULT and what == "insert":
+            if code and int(code[1]) in _ROWS_AT_FAULT and what == "an insert":
                 raise RowsRefusedError(
                     f"the event engine refused rows: {error}", int(code[1])
                 ) from error
             said = str(error)
             if self._address.remote:
                 # Who asks over HTTP must not learn where it is.
-                _log.warning("the event engine refused a %s: %s", what, error)
+                _log.warning("the event engine refused %s: %s", what, error)
                 said = f"code {code[1]}" if code else "it does not answer"
-            raise UnavailableError(f"the event engine refused a {what}: {said}") from error
+            raise UnavailableError(f"the event engine refused {what}: {said}") from error
