@@ -215,6 +215,6 @@ def test_every_metric_of_the_server_is_documented_and_no_other() -> None:
         known_runs=0,
         known_foreign=0,
     )
-    given = set(re.findall(r"^(streamgauge_\w+)", metrics(lambda: state)().decode(), re.MULTILINE))
+    given = set(re.findall(r"^(streamgauge_\w+)", metrics(state).decode(), re.MULTILINE))
     page = text(ROOT / "docs/reference/configuration.md")
     assert set(re.findall(r"^\| `(streamgauge_\w+)", page, re.MULTILINE)) == given

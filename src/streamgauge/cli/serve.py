@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streamgauge.server.run import Ready
 
 
-_PARTS: Final = ("data_dir", "catalog", "store", "ingest_log")
+_PARTS: Final = ("data_dir", "catalog", "store", "ingest_log", "role")
 
 
 @click.command()
@@ -50,6 +50,12 @@ _PARTS: Final = ("data_dir", "catalog", "store", "ingest_log")
     metavar="URL",
     help="nats://HOST:PORT,HOST:PORT: accept events into NATS JetStream, with a quorum of its "
     "nodes.  [env var: STREAMGAUGE_INGEST_LOG; default: files in --data-dir]",
+)
+@click.option(
+    "--role",
+    type=click.Choice(["all", "api", "writer"]),
+    help="With --log: accept events, or bring them to the store, which one process does.  "
+    "[env var: STREAMGAUGE_ROLE; default: all]",
 )
 @click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 8000]")

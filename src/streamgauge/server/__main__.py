@@ -17,6 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m streamgauge.server")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--log", dest="ingest_log")
+    parser.add_argument("--role")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--catalog")
     parser.add_argument("--store")
@@ -28,6 +29,7 @@ def main() -> int:
         "catalog": options.catalog,
         "store": options.store,
         "ingest_log": options.ingest_log,
+        "role": options.role,
         "listen.host": options.host,
         "listen.port": options.port,
     }

@@ -53,11 +53,11 @@ from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.config import Config
 from streamgauge.server.ingest.event_path import EventPath
-from streamgauge.server.ingest.origin import check_place
+from streamgauge.server.ingest.origin import check_place, origin_of
 from streamgauge.server.layout import CATALOG, ENGINE, LOCK
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.pages.routes import routes as page_routes
-from streamgauge.server.paths import Surroundings, alone, in_cluster
+from streamgauge.server.paths import Surroundings, alone, in_cluster, join
 from streamgauge.server.rates import Rates
 from streamgauge.server.store import EventStore
 
@@ -166,10 +166,18 @@ class Opened:
             catalog = Catalog(path / CATALOG, url=config.catalog, clock=clock)
             stack.callback(catalog.close)
             check_place(path, path / ENGINE, config.store)
-            store = EventStore(config.store or f"chdb://{path / ENGINE}")
+            dsn = config.store or f"chdb://{path / ENGINE}"
+            accepts, writes = config.role != "writer", config.role != "api"
+            streams = config.ingest_log and join(config.ingest_log, path, stack, writes=writes)
+            origin = config.store and origin_of(path, origin=streams.origin if streams else None)
+            store = EventStore(dsn, origin=origin, follows=not writes)
             stack.callback(store.close)
             around = Surroundings(directory, path, store, clock, self._fill, stack)
-            pipeline = _path(config, around)
+            pipeline = (
+                in_cluster(streams, around, accepts=accepts, writes=writes)
+                if streams
+                else alone(around)
+            )
             replayed = pipeline.recover(catalog.meters.list())
             if strangers := pipeline.businesses() - {catalog.business_id}:
                 raise ConfigurationError(
@@ -205,13 +213,6 @@ class Opened:
         if not await asyncio.to_thread(self.parts.pipeline.stop, stop_s):
             _log.error("the pipeline did not stop in time; the next start replays its log")
         await asyncio.to_thread(stack.close)
-
-
-def _path(config: Config, around: Surroundings) -> EventPath:
-    shared = config.store is not None
-    if config.ingest_log is None:
-        return alone(around, shared=shared)
-    return in_cluster(config.ingest_log, around, shared=shared, accepts=True, writes=True)
 
 
 def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) -> ASGIApp:

@@ -84,6 +84,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             data directory if None.
         ingest_log: ``nats://host:port,host:port``, a log in NATS JetStream; a file in the data
             directory if None.
+        role: What this process does of a log in NATS: accept events (``api``), bring them to the
+            store (``writer``, one process), or both.
         listen: Where the server listens.
         log: What is logged.
         rate_limit: How many requests a key may make; any number by default.
@@ -94,10 +96,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     catalog: str | None = None
     store: str | None = None
     ingest_log: str | None = None
+    role: Literal["all", "api", "writer"] = "all"
     listen: Listen = Listen()
     log: Log = Log()
     rate_limit: RateLimit = RateLimit()
     stop_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = STOP_S
+
+    def __post_init__(self) -> None:
+        shared = {"ingest_log": self.ingest_log, "store": self.store, "catalog": self.catalog}
+        missing = [name for name, url in shared.items() if url is None]
+        if self.role != "all" and missing:
+            raise ValueError(
+                f"role {self.role!r} needs what processes share, and {missing[0]} is not given"
+            )
 
 
 Tree = dict[str, Any]

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamgauge.core.clock import Clock
 from streamgauge.core.errors import ConfigurationError, MissingExtraError
@@ -15,12 +15,15 @@ from streamgauge.core.limits import UNCOVERED_RECORDS_MAX
 from streamgauge.server.ingest.event_path import EventPath
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.nats_url import parse
-from streamgauge.server.ingest.origin import check_no_stream, check_stream, origin_of
+from streamgauge.server.ingest.origin import check_no_stream, check_stream
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.quarantine import Quarantine
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.layout import IDS, IDS_FOLLOWED, LOG, QUARANTINE
 from streamgauge.server.store import EventStore
+
+if TYPE_CHECKING:
+    from streamgauge.server.ingest.streams import Streams
 
 _log: Final = logging.getLogger("streamgauge.server")
 
@@ -62,15 +65,11 @@ class Surroundings(NamedTuple):
         return Quarantine(self.directory.child(QUARANTINE, create=True))
 
 
-def alone(around: Surroundings, *, shared: bool) -> EventPath:
+def alone(around: Surroundings) -> EventPath:
     """Return the path of a server that keeps its log on its own disk.
 
-    Args:
-        around: What it is opened with.
-        shared: Whether the store is one that others can reach.
-
     Raises:
-        ConfigurationError: The store is filled from another log.
+        ConfigurationError: The directory's log is in NATS.
         CorruptError: The log's note of what is inserted cannot be read.
         OSError: The log cannot be opened.
     """
@@ -84,57 +83,64 @@ def alone(around: Surroundings, *, shared: bool) -> EventPath:
             "%d bytes were cut from the ingest log's end: a write that was not finished",
             log.torn_bytes,
         )
-    if shared:
-        around.store.claim(origin_of(around.path))
     keeper = around.keeper(IDS)
     return Pipeline(log, around.store, keeper, around.quarantine(), clock=around.clock)
 
 
-def in_cluster(
-    url: str, around: Surroundings, *, shared: bool, accepts: bool, writes: bool
-) -> EventPath:
-    """Return the path of a process that shares its log with others.
+def join(url: str, path: Path, stack: contextlib.ExitStack, *, writes: bool) -> Streams:
+    """Return a cluster's log, as this process's; call it before the store is opened.
 
     Args:
         url: As ``nats_url.parse`` takes it.
-        around: What it is opened with.
-        shared: Whether the store is one that others can reach.
-        accepts: Whether events are taken here.
-        writes: Whether they are brought to the store here; one process does that.
+        path: The server's directory; it is locked.
+        stack: Closes the connection.
+        writes: Whether this process brings events to the store; one does that.
 
     Raises:
-        ConfigurationError: The servers or the streams cannot be used, or the directory or the
-            store belongs to another log.
+        ConfigurationError: The servers or the streams cannot be used, the directory belongs to
+            another log, or another process writes.
         MissingExtraError: The extra ``cluster`` is not installed.
-        UnavailableError: The streams cannot be read now.
     """
     try:
-        from streamgauge.server.ingest.cluster import (  # noqa: PLC0415 - the extra may be missing
-            ClusterPath,
-            Writing,
-        )
-        from streamgauge.server.ingest.entrance import Entrance  # noqa: PLC0415 - as above
-        from streamgauge.server.ingest.jetstream import JetStream  # noqa: PLC0415 - as above
-        from streamgauge.server.ingest.stream_log import (  # noqa: PLC0415 - as above
-            ByKnownIds,
-            StreamLog,
-        )
-        from streamgauge.server.ingest.streams import Streams  # noqa: PLC0415 - as above
+        from streamgauge.server.ingest import streams  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
         raise MissingExtraError("cluster", str(error.name)) from error
-    if (around.path / LOG).exists():
+    if (path / LOG).exists():
         raise ConfigurationError(
-            f"{around.path} has an ingest log of its own, in {LOG}; a log in NATS needs a data "
-            "directory of its own too"
+            f"{path} has an ingest log of its own, in {LOG}; a log in NATS needs a data directory "
+            "of its own too"
         )
-    where = parse(url)
-    jetstream = JetStream(where.servers, name="streamgauge", replicas=where.options.replicas)
-    around.stack.callback(jetstream.close)
-    streams = Streams(jetstream, where.name, where.options.bytes_max)
-    origin = streams.ensure()
-    check_stream(around.path, origin)
-    if shared:
-        around.store.claim(origin_of(around.path, origin=origin))
+    opened = streams.connect(parse(url))
+    stack.callback(opened.jetstream.close)
+    check_stream(path, opened.origin)
+    if writes:
+        opened.become_writer()
+    return opened
+
+
+def in_cluster(streams: Streams, around: Surroundings, *, accepts: bool, writes: bool) -> EventPath:
+    """Return the path of a process that shares its log with others.
+
+    Args:
+        streams: Where the log is.
+        around: What it is opened with.
+        accepts: Whether events are taken here.
+        writes: Whether they are brought to the store here.
+
+    Raises:
+        CorruptError: A message of the streams is not what was published.
+        UnavailableError: The streams cannot be read now.
+    """
+    from streamgauge.server.ingest.cluster import (  # noqa: PLC0415 - the extra may be missing
+        ClusterPath,
+        Writing,
+    )
+    from streamgauge.server.ingest.entrance import Entrance  # noqa: PLC0415 - as above
+    from streamgauge.server.ingest.stream_log import (  # noqa: PLC0415 - as above
+        ByKnownIds,
+        StreamLog,
+    )
+
     entrance = writing = None
     if writes:
         keeper = around.keeper(IDS)

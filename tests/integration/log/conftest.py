@@ -61,6 +61,22 @@ class Nodes:
         process.kill()
         process.wait(30)
 
+    def connected(self) -> JetStream:
+        """Return a connection, as soon as the nodes are a cluster with a leader."""
+        deadline = time.monotonic() + 60
+        while True:
+            opened = None
+            try:
+                opened = JetStream(self.urls, name="tests", replicas=3)
+                opened.ensure_stream("ready", "ready", bytes_max=1_000)
+            except (ConfigurationError, UnavailableError):
+                if opened is not None:
+                    opened.close()
+                assert time.monotonic() < deadline, "the nodes do not become a cluster"
+                time.sleep(0.05)
+            else:
+                return opened
+
     def leader(self, stream: str) -> int:
         """Return which node leads a stream, as a node that runs says."""
         monitor = next(self._ports[node]["monitor"] for node in self._processes)
@@ -112,16 +128,8 @@ def connect(nodes: Nodes) -> Iterator[Callable[[], JetStream]]:
     opened: list[JetStream] = []
 
     def new() -> JetStream:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                opened.append(JetStream(nodes.urls, name="tests", replicas=3))
-                opened[-1].ensure_stream("ready", "ready", bytes_max=1_000)
-            except (ConfigurationError, UnavailableError):
-                assert time.monotonic() < deadline, "the nodes do not become a cluster"
-                time.sleep(0.05)
-            else:
-                return opened[-1]
+        opened.append(nodes.connected())
+        return opened[-1]
 
     yield new
     for each in opened:

@@ -16,26 +16,27 @@ from tests.integration.log.conftest import Nodes
 YEAR = {"start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}
 
 
-def event(number: int) -> dict[str, object]:
+def event(number: int, name: str = "stream") -> dict[str, object]:
     return {
-        "event_id": f"event{number}",
+        "event_id": f"{name}{number}",
         "customer_id": f"cus_{number % 3}",
-        "event_name": "stream",
+        "event_name": name,
         "timestamp": "2026-03-01T12:00:00Z",
         "metadata": {"bytes": 10},
     }
 
 
-def sent(client: httpx.Client, *numbers: int) -> list[str]:
-    answer = client.post("/events/ingest", json={"events": [event(each) for each in numbers]})
+def sent(client: httpx.Client, *numbers: int, name: str = "stream") -> list[str]:
+    events = [event(each, name) for each in numbers]
+    answer = client.post("/events/ingest", json={"events": events})
     assert answer.status_code == 200, answer.text
     return [each["result"] for each in answer.json()["results"]]
 
 
-def meter(client: httpx.Client) -> str:
+def meter(client: httpx.Client, event_name: str = "stream") -> str:
     wanted = {
         "name": "Bytes",
-        "event_name": "stream",
+        "event_name": event_name,
         "measurement_unit": "bytes",
         "aggregation": {"type": "sum", "key": "bytes"},
     }
@@ -55,7 +56,7 @@ def test_a_server_over_jetstream_bills_once_across_kills_and_a_lost_data_directo
 ) -> None:
     connect()
     hosts = ",".join(url.removeprefix("nats://") for url in nodes.urls)
-    url = f"nats://{hosts}/alone?bytes_max=268435456"
+    url = f"nats://{hosts}/alone?bytes_max=1073741824"
     server = Server(tmp_path / "data", "--log", url)
     try:
         with server.start().client() as client:

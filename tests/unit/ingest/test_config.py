@@ -31,6 +31,8 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
         ({"data_dir": "d", "listen.trusted_proxies": ["*"]}, {}, r"listen.*'\*' does not appear"),
         ({"data_dir": "d", "listen.cors_origins": ["a.b"]}, {}, "listen.*'a.b' must be an origin"),
         ({"data_dir": "d", "rate_limit.per_second": -1}, {}, "rate_limit.per_second"),
+        ({"data_dir": "d", "role": "reader"}, {}, r"role \(from the command line\)"),
+        ({"data_dir": "d", "role": "api"}, {}, "role 'api' needs .* ingest_log is not given"),
         ({"data_dir": "d", "listen.prot": 1}, {}, "listen.*unknown field `prot`"),
     ],
 )
@@ -54,6 +56,7 @@ def test_every_option_has_one_environment_variable() -> None:
     assert paths() == {
         "data_dir": "STREAMGAUGE_DATA_DIR",
         "ingest_log": "STREAMGAUGE_INGEST_LOG",
+        "role": "STREAMGAUGE_ROLE",
         "catalog": "STREAMGAUGE_CATALOG",
         "store": "STREAMGAUGE_STORE",
         "listen.host": "STREAMGAUGE_LISTEN_HOST",

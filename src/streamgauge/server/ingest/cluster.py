@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,6 @@ import msgspec
 
 from streamgauge.core.clock import Clock, utc
 from streamgauge.core.errors import (
-    ConfigurationError,
     StreamgaugeError,
     UnavailableError,
     UnsupportedError,
@@ -35,9 +33,7 @@ _log: Final = logging.getLogger("streamgauge.server.ingest")
 _REFRESH_S: Final = 0.25
 # A rollup of many meters is planned between two inserts.
 _ROLLUP_WAIT_S: Final = 30.0
-_WRITER_WAIT_S: Final = 1.0
 _ROLLUP: Final = "rollup"
-_WRITER: Final = "writer"
 
 
 class Writing(msgspec.Struct, frozen=True):
@@ -85,13 +81,9 @@ class ClusterPath:
         """Bring store, rollups and known ids up to the log; return the events that were replayed.
 
         Raises:
-            ConfigurationError: Log, store and ids do not belong together, or another writer runs.
+            ConfigurationError: Log, store and ids do not belong together.
             UnavailableError: The log or the store cannot be read now.
         """
-        if self._writing is not None:
-            with contextlib.suppress(UnavailableError):
-                self._streams.jetstream.ask(self._streams.subject(_WRITER), b"", _WRITER_WAIT_S)
-                raise ConfigurationError("another writer of this log runs; there may be one")
         replayed = self._writing.pipeline.recover(meters) if self._writing is not None else 0
         self._progress.load()
         return replayed + (self._entrance.recover() if self._entrance is not None else 0)
@@ -222,13 +214,9 @@ class ClusterPath:
             planned = asyncio.run_coroutine_threadsafe(self._planned(meter), loop)
             return await asyncio.wrap_future(planned)
 
-        async def here(_data: bytes) -> bytes:
-            return b""
-
         writing.pipeline.start()
         self._streams.follow_end(grown)
         self._streams.jetstream.answer(self._streams.subject(_ROLLUP), plan)
-        self._streams.jetstream.answer(self._streams.subject(_WRITER), here)
 
     async def _planned(self, meter: Meter) -> bytes:
         try:

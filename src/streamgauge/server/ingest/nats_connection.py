@@ -99,6 +99,14 @@ class Connection:
         except (NatsError, OSError) as error:
             raise UnavailableError(f"nobody answers at {subject}: {error!r}", 2) from error
 
+    def ask_all(self, subject: str, wait_s: float) -> list[bytes]:
+        """Return what everybody answers who does within ``wait_s``.
+
+        Raises:
+            UnavailableError: There is no connection now.
+        """
+        return self._run(self._ask_all(subject, wait_s), wait_s + _ORDER_S)
+
     def close(self) -> None:
         """Let go of the connection; twice is once."""
         if self._loop.is_closed():
@@ -106,6 +114,20 @@ class Connection:
         with contextlib.suppress(NatsError, OSError, UnavailableError):
             self._run(self._client.close(), _ORDER_S)
         self._stop_loop()
+
+    async def _ask_all(self, subject: str, wait_s: float) -> list[bytes]:
+        inbox = self._client.new_inbox()
+        found: list[bytes] = []
+
+        async def heard(message: Msg) -> None:
+            found.append(message.data)
+
+        replies = await self._client.subscribe(inbox, cb=heard)
+        await self._client.publish(subject, reply=inbox)
+        await asyncio.sleep(wait_s)
+        await replies.unsubscribe()
+        # Where nobody listens the servers say so, with a message that is empty.
+        return [each for each in found if each]
 
     def _run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         if self._loop.is_closed():

@@ -23,11 +23,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         replicas: How many nodes keep each message, of streams that are made.
-        bytes_max: What the log may hold until the store has it, of a stream that is made.
+        bytes_max: What the log may hold until the store has it, of a stream that is made; more than
+            what is kept after an insert, and a reserve.
     """
 
     replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 3
-    bytes_max: Annotated[int, msgspec.Meta(ge=2**24)] = INGEST_LOG_BYTES_MAX
+    bytes_max: Annotated[int, msgspec.Meta(ge=2**30)] = INGEST_LOG_BYTES_MAX
 
 
 class NatsUrl(msgspec.Struct, frozen=True, kw_only=True):

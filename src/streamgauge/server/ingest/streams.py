@@ -6,20 +6,23 @@ which events in between repeat earlier ones, ``mark`` how far the store has it.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from streamgauge.core.errors import UnavailableError
+from streamgauge.core.errors import ConfigurationError, UnavailableError
 from streamgauge.core.limits import INGEST_LOG_BYTES_MAX, STREAM_READ_BYTES_MAX
 from streamgauge.server.ingest.jetstream import CALL_S, JetStream, Message, StreamState
+from streamgauge.server.ingest.nats_url import NatsUrl
 
 # A segment's message is smaller than its records, also if every second event is a repeat.
 _SEGMENTS_PART: Final = 16
 _MARK_BYTES_MAX: Final = 1024 * 1024
 _STALE_WAIT_S: Final = 0.002
+_WRITERS_WAIT_S: Final = 0.3
 # Subject, headers and the frame of a message.
 _FRAME_BYTES: Final = 1_024
 
@@ -57,11 +60,32 @@ class Streams(NamedTuple):
         jetstream: The connection.
         name: What all names begin with.
         bytes_max: How much the log may hold.
+        origin: The name that the log got when it was made, as of ``connect``.
     """
 
     jetstream: JetStream
     name: str
     bytes_max: int = INGEST_LOG_BYTES_MAX
+    origin: str = ""
+
+    def become_writer(self) -> None:
+        """Tell whoever asks that the writer is here; nobody else may be it.
+
+        Raises:
+            ConfigurationError: Somebody is.
+            UnavailableError: There is no connection now.
+        """
+        own = secrets.token_bytes(16)
+
+        async def here(_data: bytes) -> bytes:
+            return own
+
+        self.jetstream.answer(self.subject("writer"), here)
+        # Of two that start at once each hears the other.
+        if set(self.jetstream.ask_all(self.subject("writer"), _WRITERS_WAIT_S)) - {own}:
+            raise ConfigurationError(
+                f"another writer of the log {self.name} runs; there may be one"
+            )
 
     def ensure(self) -> str:
         """Make what is missing, and return the name that the log got when it was made.
@@ -179,3 +203,18 @@ class Streams(NamedTuple):
 
     def _stream(self, kind: str) -> str:
         return f"{self.name}_{kind}"
+
+
+def connect(where: NatsUrl) -> Streams:
+    """Return the streams of a log, made if they are not there.
+
+    Raises:
+        ConfigurationError: The servers or the streams cannot be used.
+    """
+    jetstream = JetStream(where.servers, name="streamgauge", replicas=where.options.replicas)
+    streams = Streams(jetstream, where.name, where.options.bytes_max)
+    try:
+        return streams._replace(origin=streams.ensure())
+    except BaseException:
+        jetstream.close()
+        raise

@@ -32,19 +32,32 @@ class EventStore:
     Args:
         dsn: ``chdb:///path/of/a/directory`` for the engine in this process, or
             ``clickhouse://user:password@host:port/database`` for a server.
+        query_clients: How many queries may run at once.
+        origin: The ingest log that fills a store which others can reach; None for one's own.
+        follows: Whether another process inserts and makes rollups, and this one only reads.
 
     Raises:
-        ConfigurationError: The address is neither.
+        ConfigurationError: The address is neither, or another log fills it.
         UnavailableError: The engine does not open.
     """
 
-    def __init__(self, dsn: str, *, query_clients: int = STORE_QUERIES_AT_ONCE) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        query_clients: int = STORE_QUERIES_AT_ONCE,
+        origin: str | None = None,
+        follows: bool = False,
+    ) -> None:
         self._dsn = dsn
         self._engine = Engine(dsn, query_clients=query_clients)
         self._writing = threading.Lock()
-        self._rollups = Rollups(self._engine, self._writing)
+        if origin is not None:
+            # Before views are touched, which another log's server inserts through.
+            self._claim(origin)
+        self._rollups = Rollups(self._engine, self._writing, follows=follows)
 
-    def claim(self, origin: str) -> None:
+    def _claim(self, origin: str) -> None:
         """Make the store that of one ingest log; twice is once.
 
         Two logs number their segments alike, so that one's would pass for repeats of the other's.

@@ -43,13 +43,15 @@ class Rollups:
     Args:
         engine: Where they are.
         writing: Held by whoever inserts; views change only while it is held.
+        follows: Whether another process plans and fills them, and this one only reads.
 
     Raises:
         UnavailableError: The engine refuses.
     """
 
-    def __init__(self, engine: Engine, writing: threading.Lock) -> None:
+    def __init__(self, engine: Engine, writing: threading.Lock, *, follows: bool = False) -> None:
         self._engine = engine
+        self._follows = follows
         self._writing = writing
         self._one_fill = threading.Lock()
         self._stopping = threading.Event()
@@ -57,13 +59,16 @@ class Rollups:
         self._filling = dict[Scope, Rollup]()
         self._retired = list[int]()
         self._newest_id = 0
+        if follows:
+            return
         self._load()
         with writing:
             self._make_views()
 
     def find(self, meter: Meter) -> Rollup | None:
         """Return the rollup that the usage of ``meter`` can be read from, or None."""
-        found = self._filled.get(scope(meter))
+        filled = self._read_filled() if self._follows else self._filled
+        found = filled.get(scope(meter))
         if found is None:
             return None
         return found if found.shape.covers(needs(meter, wide=_wide(found.shape))) else None
@@ -120,6 +125,16 @@ class Rollups:
     def stop(self) -> None:
         """Let a running ``fill`` end after its chunk; the next one goes on there."""
         self._stopping.set()
+
+    def _read_filled(self) -> dict[Scope, Rollup]:
+        """Return what the process that makes rollups has finished by now."""
+        query = f"SELECT id, definition FROM rollups FINAL WHERE state = {FILLED} ORDER BY id"
+        found = [
+            msgspec.json.decode(definition, type=Rollup)
+            for _, definition in self._engine.rows(query)
+        ]
+        # Of two for one scope the newer one covers the older.
+        return {one.scope: one for one in found}
 
     def _load(self) -> None:
         rows = self._engine.rows("SELECT id, state, definition FROM rollups FINAL")
