@@ -64,6 +64,16 @@ def test_one_meter_can_be_asked_for(company: Any, sub: Any) -> None:
     assert {meter.id for period in history.items for meter in period.meters} == {wanted}
 
 
+def test_a_meter_that_nothing_knows_is_refused_and_one_of_no_price_has_no_line(
+    company: Any, sub: Any
+) -> None:
+    unpriced = HistoryQuery(meter_id=company.meter("unpriced").id)
+    history = company.billing.usage_history(MODE, sub.subscription_id, unpriced)
+    assert [period.meters for period in history.items] == [[], [], []]
+    with pytest.raises(NotFoundError, match="meter"):
+        company.billing.usage_history(MODE, sub.subscription_id, HistoryQuery(meter_id="mtr_none"))
+
+
 def test_a_finalised_period_shows_its_invoice(company: Any, sub: Any) -> None:
     company.finalise("c", day(1, 15))
     company.use("c", [(day(1, 21), 7 * GB)], quality="hd")

@@ -85,11 +85,13 @@ def usage_history(
     A finalised period shows the figures of its invoice.
 
     Raises:
-        NotFoundError: No subscription has this id.
+        NotFoundError: No subscription, or no meter, has this id.
         UnsupportedError: A price or a meter cannot be evaluated yet.
         UnavailableError: The store cannot answer now.
     """
     account = of_subscription(catalog, catalog.subscriptions.get(mode, subscription_id))
+    if query.meter_id is not None:
+        catalog.meters.get(mode, query.meter_id)
     periods = _periods(account, utc(clock.time_ns()), query)
     first = query.page.offset
     return UsageHistory(
