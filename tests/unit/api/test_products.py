@@ -89,6 +89,15 @@ def test_a_product_is_archived_once_and_comes_back(api: Any, product: dict[str, 
     assert len(api.call("GET", "/products")["items"]) == 1
 
 
+def test_products_of_another_brand_or_kind_are_none(api: Any, product: dict[str, Any]) -> None:
+    def count(query: str) -> int:
+        return len(api.call("GET", f"/products?{query}")["items"])
+
+    assert count(f"brand_id={product['brand_id']}&recurring=true") == 1
+    assert count("brand_id=brn_other") == 0
+    assert count("recurring=false") == 0
+
+
 def test_the_default_plan_is_a_flag_of_a_product(
     api: Any, parts: Any, product: dict[str, Any]
 ) -> None:

@@ -129,3 +129,5 @@ def test_subscriptions_are_listed_by_customer_and_product(
     assert count("customer_id=cus_other") == 0
     assert count("product_id=pdt_other") == 0
     assert count("status=paused") == 0
+    assert count("brand_id=brn_other") == 0
+    assert count(f"brand_id={api.call('GET', '/subscriptions')['items'][0]['brand_id']}") == 1

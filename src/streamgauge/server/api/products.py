@@ -105,7 +105,8 @@ async def list_products(call: Call) -> ProductList:
     catalog, mode = call.parts.catalog, call.caller.mode
 
     def read() -> list[ProductItem]:
-        if query.recurring is False:
+        # All of ours are of one brand, and recur.
+        if query.recurring is False or query.brand_id not in {None, call.caller.business_id}:
             return []
         found = catalog.products.list(mode, archived=query.archived, page=query.page())
         return [item(catalog, product) for product in found]

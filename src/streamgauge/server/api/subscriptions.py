@@ -162,6 +162,8 @@ async def list_subscriptions(call: Call) -> SubscriptionList:
     catalog, mode, now = call.parts.catalog, call.caller.mode, utc(call.parts.clock.time_ns())
 
     def read() -> list[SubscriptionAnswer]:
+        if query.brand_id not in {None, call.caller.business_id}:
+            return []
         found = catalog.subscriptions.list(mode, which, query.page())
         return [answer(catalog, subscription, now) for subscription in found]
 
