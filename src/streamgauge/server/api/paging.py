@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET
 
 from streamgauge.core.errors import UnsupportedError
-from streamgauge.core.limits import PAGE_NUMBER_MAX, PAGE_SIZE_MAX
-from streamgauge.server.catalog.texts import Page, page
+from streamgauge.core.limits import PAGE_NUMBER_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
+from streamgauge.server.catalog.texts import Page
 
-# Described here and checked by ``page``, whose refusal has the code that Dodo's has.
-_NUMBERS: Final = msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": PAGE_NUMBER_MAX})
-_SIZES: Final = msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": PAGE_SIZE_MAX})
+_Number = Annotated[int, msgspec.Meta(ge=0, le=PAGE_NUMBER_MAX)]
+_Size = Annotated[int, msgspec.Meta(ge=1, le=PAGE_SIZE_MAX)]
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which page: ``page_number`` from 0, ``page_size`` from 1 to 100, 10 by default."""
 
-    page_number: Annotated[int | None, _NUMBERS] = None
-    page_size: Annotated[int | None, _SIZES] = None
+    page_number: _Number = 0
+    page_size: _Size = PAGE_SIZE_DEFAULT
 
     def page(self) -> Page:
-        """Return the page asked for.
-
-        Raises:
-            InvalidInputError: A number is out of range.
-        """
-        return page(self.page_number, self.page_size)
+        """Return the page asked for."""
+        return Page(number=self.page_number, size=self.page_size)
 
 
 def given(patch: msgspec.Struct) -> dict[str, object]:

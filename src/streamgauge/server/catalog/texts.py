@@ -13,9 +13,7 @@ from streamgauge.core.limits import (
     METADATA_PAIRS_MAX,
     METADATA_VALUE_CHARS_MAX,
     NAME_CHARS_MAX,
-    PAGE_NUMBER_MAX,
     PAGE_SIZE_DEFAULT,
-    PAGE_SIZE_MAX,
 )
 
 Labels = dict[str, str | int | float | bool]
@@ -42,21 +40,6 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 EVERYTHING: Final = Page(size=-1)
 """Without a bound; for callers that walk the whole catalog."""
-
-
-def page(number: int | None, size: int | None) -> Page:
-    """Return the page of Dodo's ``page_number`` (from 0) and ``page_size``.
-
-    Raises:
-        InvalidInputError: One of them is out of range.
-    """
-    number = 0 if number is None else number
-    size = PAGE_SIZE_DEFAULT if size is None else size
-    if not 0 <= number <= PAGE_NUMBER_MAX:
-        raise InvalidInputError("page_number", number, f"be from 0 to {PAGE_NUMBER_MAX}")
-    if not 1 <= size <= PAGE_SIZE_MAX:
-        raise InvalidInputError("page_size", size, f"be from 1 to {PAGE_SIZE_MAX}")
-    return Page(number=number, size=size)
 
 
 def check_name(text: str, *, field: str) -> str:
