@@ -44,7 +44,7 @@ from streamgauge.server.api import (
 )
 from streamgauge.server.api.openapi import document
 from streamgauge.server.api.operation import Operation
-from streamgauge.server.api.routes import failed, not_found, refusing_routes, routes
+from streamgauge.server.api.routes import failed, not_found, other_method, refusing_routes, routes
 from streamgauge.server.api.unsupported import BEFORE_SERVED, unsupported_paths
 from streamgauge.server.backup.holding import Holder, clear
 from streamgauge.server.backup.restoring import check_finished
@@ -227,7 +227,11 @@ def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) ->
     async def openapi(_request: Request) -> Response:
         return JSONResponse(described)
 
-    handlers: Mapping[Any, ExceptionHandler] = {404: not_found, Exception: failed}
+    handlers: Mapping[Any, ExceptionHandler] = {
+        404: not_found,
+        405: other_method,
+        Exception: failed,
+    }
     app = Starlette(
         routes=[
             *more_routes,

@@ -189,3 +189,9 @@ def test_health_readiness_metrics_and_description_need_no_key(server: Any) -> No
 def test_other_methods_are_named_and_preflight_is_answered(client: Any) -> None:
     assert client.get("/events/ingest").status_code == 405
     assert client.options("/events/ingest").status_code == 204
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+        refused = client.post(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert refused.json()["code"] == "METHOD_NOT_ALLOWED"
+        assert refused.headers["x-request-id"].startswith("req_")
+        assert client.options(path).status_code == 204

@@ -221,6 +221,7 @@ def test_what_is_not_here_yet_answers_501_with_its_name(api: Any, method: str) -
         assert response.json()["code"] == "NOT_IMPLEMENTED"
         assert f"{method} {path} of" in response.json()["message"]
         assert response.headers["x-should-retry"] == "false"
+        assert api.send("OPTIONS", path).status_code == 204, path
 
 
 def test_a_bug_is_logged_and_not_shown(

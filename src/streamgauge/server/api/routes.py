@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import unquote
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
@@ -94,7 +95,7 @@ def routes(parts: Parts, operations: Iterable[Operation]) -> list[BaseRoute]:
 
 
 def refusing_routes(paths: Iterable[str]) -> list[BaseRoute]:
-    """Return a route per path that says that it is not here yet, whatever the method."""
+    """Return a route per path that says that it is not here yet, to any method but OPTIONS."""
     return [RawPathRoute(path, _Unsupported()) for path in paths]
 
 
@@ -104,6 +105,16 @@ async def not_found(request: Request, _error: Exception) -> Response:
     return error_response(error, new_id("req"))
 
 
+async def other_method(request: Request, error: Exception) -> Response:
+    """Answer a method that a path has not; a Starlette exception handler for 405."""
+    assert isinstance(error, HTTPException), "Starlette raises no other with a status"
+    methods = (error.headers or {}).get("Allow", "").split(", ")
+    allow = ", ".join(sorted({*methods, "OPTIONS"}))
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers={"allow": allow})
+    return error_response(MethodNotAllowedError(request.method, allow), new_id("req"))
+
+
 async def failed(_request: Request, error: Exception) -> Response:
     """Answer what no handler foresaw, with nothing of ours in it."""
     return error_response(error, new_id("req"))
@@ -111,6 +122,9 @@ async def failed(_request: Request, error: Exception) -> Response:
 
 class _Unsupported:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "OPTIONS":
+            await Response(status_code=204)(scope, receive, send)
+            return
         asked = f"{scope['method']} {scope['path'][:200]}"
         error = UnsupportedError(f"{asked} of Dodo's API is not supported here yet")
         await error_response(error, new_id("req"))(scope, receive, send)
