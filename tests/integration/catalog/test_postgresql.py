@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,12 @@ import httpx
 import msgspec
 import pytest
 
-from streamgauge.server.app import Opened, create_app
-from streamgauge.server.catalog.meters import NewMeter
+from streamgauge.server.app import Opened
 from streamgauge.server.config import Config
-from streamgauge.server.metering.meter import Aggregation, AggregationType
+from tests.in_process import SUM, served
 from tests.postgresql import Cluster
 
 pytestmark = pytest.mark.postgresql
-
-SUM = NewMeter(
-    name="Bytes",
-    event_name="stream",
-    measurement_unit="byte",
-    aggregation=Aggregation(type=AggregationType.SUM, key="bytes"),
-)
 
 
 def body(number: int) -> dict[str, Any]:
@@ -41,7 +32,7 @@ def test_an_outage_of_the_catalog_answers_503_and_heals(
 ) -> None:
     url = postgresql_cluster.url(postgresql_cluster.new_schema())
 
-    async def work(http: httpx.AsyncClient) -> None:
+    async def work(http: httpx.AsyncClient, _opened: Opened) -> None:
         made = await http.post("/meters", content=msgspec.json.encode(SUM))
         asked = {"meter_id": made.json()["id"], "customer_id": "customer_1"}
         assert (await http.post("/events/ingest", json=body(0))).status_code == 200
@@ -71,18 +62,4 @@ def test_an_outage_of_the_catalog_answers_503_and_heals(
         usage = await http.get("/v1/usage", params=asked)
         assert usage.json()["quantity"] == str(2 * 10**30)
 
-    async def main() -> None:
-        opened = await asyncio.to_thread(Opened, Config(data_dir=tmp_path / "data", catalog=url))
-        opened.start()
-        made = opened.parts.catalog.keys.create(mode="test_mode", name="test")
-        headers = {"authorization": f"Bearer {made.token}"}
-        transport = httpx.ASGITransport(create_app(opened.parts), raise_app_exceptions=False)
-        try:
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://server", headers=headers
-            ) as http:
-                await work(http)
-        finally:
-            await opened.close()
-
-    asyncio.run(main())
+    served(Config(data_dir=tmp_path / "data", catalog=url), work)

@@ -5,9 +5,7 @@ The store is the embedded engine behind ``tests/clickhouse_front.py``.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +14,15 @@ import msgspec
 import pytest
 
 from streamgauge.core.errors import ConfigurationError, UnavailableError
-from streamgauge.server.app import Opened, create_app
-from streamgauge.server.catalog.meters import NewMeter
+from streamgauge.server.app import Opened
 from streamgauge.server.config import Config
 from streamgauge.server.ingest.pipeline import Pipeline
-from streamgauge.server.metering.meter import Aggregation, AggregationType
 from streamgauge.server.store import EventStore, address, suitable
 from streamgauge.server.store.engine import Engine
 from tests.clickhouse_front import FrontProcess
+from tests.in_process import SUM, served
 from tests.integration.store.conftest import Shelf
 from tests.postgresql import Cluster
-
-SUM = NewMeter(
-    name="Bytes",
-    event_name="stream",
-    measurement_unit="byte",
-    aggregation=Aggregation(type=AggregationType.SUM, key="bytes"),
-)
 
 
 def body(first: int) -> dict[str, Any]:
@@ -46,30 +36,6 @@ def body(first: int) -> dict[str, Any]:
         for number in range(first, first + 100)
     ]
     return {"events": events}
-
-
-def served(
-    data_dir: Path,
-    store: str,
-    work: Callable[[httpx.AsyncClient, Opened], Awaitable[None]],
-    catalog: str | None = None,
-) -> None:
-    async def main() -> None:
-        config = Config(data_dir=data_dir, store=store, catalog=catalog)
-        opened = await asyncio.to_thread(Opened, config)
-        opened.start()
-        made = opened.parts.catalog.keys.create(mode="test_mode", name="test")
-        headers = {"authorization": f"Bearer {made.token}"}
-        transport = httpx.ASGITransport(create_app(opened.parts), raise_app_exceptions=False)
-        try:
-            async with httpx.AsyncClient(
-                transport=transport, base_url="http://server", headers=headers
-            ) as http:
-                await work(http, opened)
-        finally:
-            await opened.close()
-
-    asyncio.run(main())
 
 
 def test_an_outage_of_the_store_stops_no_ingest_and_heals(
@@ -105,7 +71,7 @@ def test_an_outage_of_the_store_stops_no_ingest_and_heals(
         assert await quantity() == 300 * 10**30
         assert (await http.get("/readyz")).status_code == 200
 
-    served(tmp_path / "data", clickhouse_front.url("billing"), work)
+    served(Config(data_dir=tmp_path / "data", store=clickhouse_front.url("billing")), work)
     stored = EventStore(clickhouse_front.url("billing"), query_clients=1)
     assert sum(stored.rows_of_segments(1).values()) == 300
     stored.close()
@@ -117,20 +83,20 @@ def test_a_store_is_filled_from_one_log(tmp_path: Path, clickhouse_front: FrontP
     async def ingest(http: httpx.AsyncClient, _opened: Opened) -> None:
         assert (await http.post("/events/ingest", json=body(0))).status_code == 200
 
-    served(tmp_path / "one", url, ingest)
-    served(tmp_path / "one", url, ingest)
+    served(Config(data_dir=tmp_path / "one", store=url), ingest)
+    served(Config(data_dir=tmp_path / "one", store=url), ingest)
     with pytest.raises(ConfigurationError, match="each needs a database of its own"):
-        served(tmp_path / "two", url, ingest)
-    served(tmp_path / "two", clickhouse_front.url("another"), ingest)
+        served(Config(data_dir=tmp_path / "two", store=url), ingest)
+    served(Config(data_dir=tmp_path / "two", store=clickhouse_front.url("another")), ingest)
     with pytest.raises(ConfigurationError, match="give it as --store"):
         Opened(Config(data_dir=tmp_path / "one"))
     (tmp_path / "one" / "engine").mkdir()
     with pytest.raises(ConfigurationError, match="has events of its own"):
-        served(tmp_path / "one", url, ingest)
+        served(Config(data_dir=tmp_path / "one", store=url), ingest)
     (tmp_path / "one" / "engine").rmdir()
     (tmp_path / "one" / "log.origin").write_text("lost")
     with pytest.raises(ConfigurationError, match="32 hexadecimal digits"):
-        served(tmp_path / "one", url, ingest)
+        served(Config(data_dir=tmp_path / "one", store=url), ingest)
 
 
 def test_an_insert_whose_answer_was_lost_is_repeated_and_counted_once(
@@ -220,7 +186,7 @@ def test_a_month_is_billed_with_events_and_catalog_both_elsewhere(
         assert explained.json()["units"] == final["lines"][0]["consumed_units"] == str(10**32)
         finals.append(final)
 
-    served(tmp_path / "data", store, bill, catalog)
-    served(tmp_path / "data", store, bill, catalog)
+    served(Config(data_dir=tmp_path / "data", store=store, catalog=catalog), bill)
+    served(Config(data_dir=tmp_path / "data", store=store, catalog=catalog), bill)
     assert finals[0] == finals[1]
     assert finals[0]["total"] == 10**11

@@ -54,6 +54,13 @@ def test_another_address_is_refused_without_showing_it(address: str) -> None:
     assert "hush" not in str(refused.value)
 
 
+def test_its_name_says_where_it_is_and_not_how_it_is_opened() -> None:
+    query = "?host=one&host=two&sslpassword=hush&options=-csearch_path%3Da"
+    named = PostgresqlDatabase(f"postgresql://ann:hush@/catalog{query}")
+    assert named.name == "postgresql://ann:***@/catalog?host=one&host=two"
+    named.close()
+
+
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'streamgauge\[cluster\]'"):
@@ -159,7 +166,10 @@ def test_processes_with_directories_of_their_own_share_keys_by_one_secret(
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 def test_an_outage_is_unavailable_and_heals(
-    catalog: Catalog, postgresql_cluster: Cluster, how: signal.Signals
+    catalog: Catalog,
+    postgresql_cluster: Cluster,
+    how: signal.Signals,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = catalog.keys.create(mode="test_mode", name="a")
     postgresql_cluster.stop(how)
@@ -174,7 +184,9 @@ def test_an_outage_is_unavailable_and_heals(
         postgresql_cluster.start()
     # The first request after it is served: no connection of before is used again.
     assert catalog.keys.authenticate(made.token) == made.key
+    caplog.clear()
     assert catalog.trouble() is None
+    assert caplog.text == ""
     assert catalog.customers.list("test_mode") == []
 
 

@@ -102,8 +102,9 @@ class Catalog:
         """Return why the catalog does not answer now, or None; asks it where it is a server."""
         if self.blocks:
             try:
-                self.database.check()
-            except (ConfigurationError, UnavailableError) as error:
+                with self.database.read() as connection:
+                    connection.execute(select(1))
+            except UnavailableError as error:
                 return str(error)
         return None
 

@@ -64,7 +64,8 @@ class PostgresqlDatabase:
         self._clock = clock or SystemClock()
         self._away_until_ns = 0
         url = _url(address)
-        self.name = url.set(drivername="postgresql", query={}).render_as_string()
+        hosts = {name: to for name, to in url.query.items() if name in {"host", "port"}}
+        self.name = url.set(drivername="postgresql", query=hosts).render_as_string()
         options = {name: to for name, to in _DRIVER_OPTIONS.items() if name not in url.query}
         try:
             self._engine = create_engine(
