@@ -72,7 +72,12 @@ seen.productAgain = await client.products.retrieve(product.product_id);
 seen.productListed = (await client.products.list({ page_size: 100 })).items.some(
   (item) => item.product_id === product.product_id,
 );
+await client.products.update(product.product_id, { name: "npm plan, renamed" });
+seen.productRenamed = (await client.products.retrieve(product.product_id)).name;
 await client.products.archive(product.product_id);
+seen.productArchived = (await client.products.list({ archived: true, page_size: 100 })).items.some(
+  (item) => item.product_id === product.product_id,
+);
 await client.products.unarchive(product.product_id);
 
 const made = await client.subscriptions.create({
@@ -106,6 +111,16 @@ seen.event = await client.usageEvents.retrieve(one.event_id);
 seen.sent = one;
 seen.firstPage = (await client.usageEvents.list({ event_name: eventName })).items.length;
 
+// Of all that it sent, what the filter of a meter takes, from the minute before up to an end.
+const from = new Date(Date.now() - 60_000).toISOString();
+const filtered = { customer_id: customer.customer_id, meter_id: seen.peak.id, start: from, page_size: 1000 };
+seen.filtered = (await client.usageEvents.list(filtered)).items.length;
+seen.filteredBefore = (await client.usageEvents.list({ ...filtered, start: undefined, end: from })).items.length;
+seen.unfitting = await client.usageEvents.list({ meter_id: meter.id, event_name: "other" }).then(
+  () => null,
+  (error) => ({ name: error.constructor.name, body: error.error }),
+);
+
 // With an explicit 0 the walk is right; without it the package skips page 1 on any server.
 seen.walked = 0;
 for await (const event of client.usageEvents.list({
@@ -123,6 +138,7 @@ seen.peakHistory = (
     meter_id: seen.peak.id,
   })
 ).items[0].meters[0];
+seen.cancelled = await client.subscriptions.update(made.subscription_id, { status: "cancelled" });
 seen.missing = await client.meters.retrieve("mtr_none").catch((error) => ({
   name: error.constructor.name,
   body: error.error,

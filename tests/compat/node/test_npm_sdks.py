@@ -61,7 +61,10 @@ def test_npm_customers_products_and_subscriptions_are_made_and_found(sdk: dict[s
     assert sdk["customers"] == 1
     assert sdk["productAgain"] == sdk["product"]
     assert sdk["productListed"]
+    assert sdk["productRenamed"] == "npm plan, renamed"
+    assert sdk["productArchived"]
     assert sdk["subscriptions"] == [sdk["subscription"]["subscription_id"]]
+    assert sdk["cancelled"]["status"] == "cancelled"
     assert sdk["subscription"]["meters"][0]["meter_id"] == sdk["meter"]["id"]
 
 
@@ -73,6 +76,14 @@ def test_npm_events_are_ingested_once_listed_and_got(sdk: dict[str, Any]) -> Non
     assert event["event_id"] == sent["event_id"]
     assert event["metadata"] == sent["metadata"]
     assert (sdk["firstPage"], sdk["walked"]) == (10, 1001)
+
+
+def test_npm_events_are_listed_by_customer_meter_and_time(sdk: dict[str, Any]) -> None:
+    # Above 600 and below 900, or of 1080p.
+    assert sdk["filtered"] == 299 + 1
+    assert sdk["filteredBefore"] == 0
+    assert sdk["unfitting"]["name"] == "BadRequestError"
+    assert sdk["unfitting"]["body"]["code"] == "INVALID_REQUEST_PARAMETERS"
 
 
 def test_npm_usage_history_bills_every_event_once(sdk: dict[str, Any]) -> None:
