@@ -92,7 +92,7 @@ def missing(marker: str) -> str | None:
         "browser": _missing_browser,
         "netns": _missing_namespaces,
         "node": _missing_node,
-        "postgresql": _missing_postgresql,
+        "postgresql": postgresql.missing,
     }
     return special[marker]() if marker in special else _missing_program(marker)
 
@@ -154,14 +154,6 @@ def _missing_node() -> str | None:
     if not (NODE_PACKAGES / "node_modules" / "dodopayments").is_dir():
         return "the npm packages are missing: npm ci --prefix tests/compat/node"
     return None
-
-
-def _missing_postgresql() -> str | None:
-    return (
-        None
-        if postgresql.program("initdb")
-        else "PostgreSQL is missing: apt-get install postgresql"
-    )
 
 
 def _missing_program(*programs: str) -> str | None:

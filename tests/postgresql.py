@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,15 @@ def program(name: str) -> str | None:
     """Return the newest server program of that name, as Debian or the PATH has it."""
     installed = sorted(PROGRAMS.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     return str(installed[-1]) if installed else shutil.which(name)
+
+
+def missing() -> str | None:
+    """Return why no cluster can be made here, or None."""
+    if program("initdb") is None or program("postgres") is None:
+        return "PostgreSQL is missing: apt-get install postgresql"
+    if os.geteuid() == 0 and not any(user.pw_name == "postgres" for user in pwd.getpwall()):
+        return "root may not run PostgreSQL, and there is no user postgres"
+    return None
 
 
 class Cluster:
@@ -110,7 +120,9 @@ def running_cluster() -> Iterator[Cluster]:
     cluster = Cluster()
     try:
         cluster.start()
-        yield cluster
-        cluster.stop()
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
     finally:
         cluster.remove()
