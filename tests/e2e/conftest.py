@@ -3,15 +3,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import multiprocessing
-import os
 import random
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +19,8 @@ from streamgauge.server.catalog import Catalog
 from streamgauge.server.layout import CATALOG, ENGINE
 from streamgauge.server.store import EventStore
 from tests.e2e import dying_server
+from tests.nursery import Life
 
-# A life of the server is a fork of a process that has imported it: a soak starts it all the time.
-_NURSERY = multiprocessing.get_context("forkserver")
-_NURSERY.set_forkserver_preload(["tests.e2e.dying_server", "streamgauge.server.run"])
 CUSTOMERS = [f"cus_{number}" for number in range(5)]
 WINDOW = "start=2025-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"
 BATCH_MAX = 60
@@ -37,29 +32,21 @@ class Server:
     def __init__(self, data_dir: Path, log: Path) -> None:
         self.data_dir = data_dir
         self._log = log
-        self._process: ForkServerProcess | None = None
+        self._life: Life | None = None
         self.token = ""
         self.port = 0
 
     def start(self, dies_at: str = "", *, clock_ahead_s: int = 0) -> bool:
         """Return whether it came up; it may die before."""
-        said, says = _NURSERY.Pipe(duplex=False)
         environ = {
             "STREAMGAUGE_DIES_AT": dies_at,
             "STREAMGAUGE_CLOCK_AHEAD_S": str(clock_ahead_s) if clock_ahead_s else "",
         }
-        self._process = _NURSERY.Process(
-            target=dying_server.live, args=(self.data_dir, self._log, environ, says)
-        )
-        self._process.start()
-        says.close()
-        try:
-            url = said.recv()
-        except EOFError:
+        self._life = Life(dying_server.live, self.data_dir, self._log, environ)
+        url = self._life.url
+        if not url:
             self.end()
             return False
-        finally:
-            said.close()
         self.port = int(url.rpartition(":")[2])
         if not self.token:
             catalog = Catalog(self.data_dir / CATALOG)
@@ -68,18 +55,11 @@ class Server:
         return True
 
     def alive(self) -> bool:
-        return self._process is not None and self._process.is_alive()
+        return self._life is not None and self._life.is_alive()
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> int:
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        if process.is_alive():
-            assert process.pid is not None
-            os.kill(process.pid, number)
-        process.join(60)
-        assert process.exitcode is not None
-        return process.exitcode
+        life, self._life = self._life, None
+        return 0 if life is None else life.end(number)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any]:
         """Return status, answer and headers.

@@ -11,24 +11,21 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from streamgauge.core.clock import SystemClock
 from streamgauge.server import app
-from streamgauge.server.config import load
 from streamgauge.server.ingest import inserter, keeper, writer
 from streamgauge.server.ingest.accept import Acceptor
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.snapshot import SnapshotFiles
 from streamgauge.server.ingest.wal import Wal
-from streamgauge.server.run import serve
 from streamgauge.server.store import EventStore
+from tests.nursery import serve_plainly
 
 # In the order in which an event meets them, then what goes on beside.
 STEPS: dict[str, tuple[type, str]] = {
@@ -104,19 +101,15 @@ class AheadClock(SystemClock):
         return super().time_ns() + int(os.environ["STREAMGAUGE_CLOCK_AHEAD_S"]) * 1_000_000_000
 
 
-def live(data_dir: Path, log: Path, environ: dict[str, str], says: Connection) -> None:
-    """Serve on ``data_dir`` until a signal or a step; say the address once it is ready."""
-    with log.open("a") as file:
-        os.dup2(file.fileno(), sys.stderr.fileno())
-    os.environ.update(environ)
+def live(data_dir: Path, ready: Callable[[str], None]) -> None:
+    """Serve until a signal or a step."""
     keeper.KNOWN_IDS_RECENT_MAX = 400  # type: ignore[misc]
     keeper.UNCOVERED_SEGMENTS_MAX = 4  # type: ignore[misc]
     inserter.RETAINED_SEGMENTS_MAX = 3  # type: ignore[misc]
     writer.INTERVAL_S = 0.02
-    if environ["STREAMGAUGE_CLOCK_AHEAD_S"]:
+    if os.environ["STREAMGAUGE_CLOCK_AHEAD_S"]:
         app.SystemClock = AheadClock  # type: ignore[misc,attr-defined]
-    if wanted := environ["STREAMGAUGE_DIES_AT"]:
+    if wanted := os.environ["STREAMGAUGE_DIES_AT"]:
         step, when, count = wanted.split(":")
         die_at(step, when, int(count))
-    config = load(file=None, environ=os.environ, flags={"data_dir": data_dir, "listen.port": 0})
-    serve(config, lambda ready: says.send(ready.url))
+    serve_plainly(data_dir, ready)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
+import functools
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,30 +11,23 @@ import pytest
 
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.layout import CATALOG
+from tests.nursery import Life, serve_plainly
 
 
 class Server:
     """A real server process on a data directory of its own."""
 
-    def __init__(self, data_dir: Path, *flags: str) -> None:
+    def __init__(self, data_dir: Path, **flags: str) -> None:
         self.data_dir = data_dir
-        self._flags = flags
-        self._process: subprocess.Popen[str] | None = None
+        self._serving = functools.partial(serve_plainly, flags=flags)
+        self._life: Life | None = None
         self._token: str | None = None
         self.log = data_dir.with_suffix(".log")
 
     def start(self) -> Server:
-        command = [sys.executable, "-m", "streamgauge.server", "--port", "0", "--data-dir"]
-        with self.log.open("a") as log:
-            self._process = subprocess.Popen(
-                [*command, str(self.data_dir), *self._flags],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, "STREAMGAUGE_LOG_FORMAT": "json"},
-                text=True,
-            )
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
+        environ = {"STREAMGAUGE_LOG_FORMAT": "json"}
+        self._life = Life(self._serving, self.data_dir, self.log, environ)
+        self.url = self._life.url
         assert self.url, self.log.read_text()
         return self
 
@@ -63,13 +54,8 @@ class Server:
         return self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> int:
-        if self._process is None:
-            return 0
-        process, self._process = self._process, None
-        process.send_signal(number)
-        assert process.stdout is not None
-        process.stdout.close()
-        return process.wait(60)
+        life, self._life = self._life, None
+        return 0 if life is None else life.end(number)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ ROLES = ("writer", "writer", "api", "api")
 class Cluster:
     """A writer, one too many, and two processes that accept; and a key for all of them."""
 
-    def __init__(self, directory: Path, *flags: str, catalog: str) -> None:
+    def __init__(self, directory: Path, *, catalog: str, **flags: str) -> None:
         directories = [directory / f"process{place}" for place in range(len(ROLES))]
         for each in directories:
             each.mkdir(mode=0o700)
@@ -39,7 +39,7 @@ class Cluster:
         for each in directories[1:]:
             shutil.copy(directories[0] / SECRET, each / SECRET)
         self.writer, self.second_writer, *self.entrances = [
-            Server(each, *flags, "--catalog", catalog, "--role", role)
+            Server(each, catalog=catalog, role=role, **flags)
             for each, role in zip(directories, ROLES, strict=True)
         ]
 
@@ -67,7 +67,7 @@ def cluster(
     hosts = ",".join(url.removeprefix("nats://") for url in nodes.urls)
     log = f"nats://{hosts}/cluster?bytes_max=1073741824"
     catalog = postgresql_cluster.url(postgresql_cluster.new_schema())
-    running = Cluster(directory, "--log", log, "--store", clickhouse_url(), catalog=catalog)
+    running = Cluster(directory, catalog=catalog, ingest_log=log, store=clickhouse_url())
     try:
         running.start()
         yield running

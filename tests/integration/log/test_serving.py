@@ -57,7 +57,7 @@ def test_a_server_over_jetstream_bills_once_across_kills_and_a_lost_data_directo
     connect()
     hosts = ",".join(url.removeprefix("nats://") for url in nodes.urls)
     url = f"nats://{hosts}/alone?bytes_max=1073741824"
-    server = Server(tmp_path / "data", "--log", url)
+    server = Server(tmp_path / "data", ingest_log=url)
     try:
         with server.start().client() as client:
             made = meter(client)
