@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 import click
 
 from streamgauge.cli.client import Client
@@ -18,6 +21,15 @@ _COLUMNS = (
     Column("metadata", "metadata"),
     Column("created_at", "made", Kind.INSTANT),
 )
+
+_FORGOTTEN = (
+    Column("customer_id", "forgotten"),
+    Column("mode", "mode"),
+    Column("done_at", "done", Kind.INSTANT),
+    Column("kept", "metadata kept"),
+    Column("by_hand", "left for you"),
+)
+_AGAIN_S: Final = 1
 
 
 @click.group()
@@ -56,6 +68,25 @@ def create(
     given = {"customer_id": customer_id, "name": name, "email": email, "phone_number": phone}
     body = {field: value for field, value in given.items() if value is not None}
     emit_one(output, client.post("customers", body=body), _COLUMNS)
+
+
+@customers.command()
+@click.argument("id")
+@click.confirmation_option(prompt="Nothing brings it back. Forget this customer?")
+@asks_server
+@output_option
+def forget(id: str, client: Client, output: Format) -> None:
+    """Forget the customer ID: what is personal goes, for good.
+
+    Name, address, phone number and metadata of the customer become a tombstone, its subscriptions
+    keep the country, and its events keep the metadata that meters measure or filter by. Quantities,
+    ids and invoices stay as they are, so bills stay provable. Events that come later are kept as
+    they are sent; forget again when there were some.
+    """
+    with waiting("Rewriting events"):
+        while (answer := client.post("v1", "customers", id, "forget"))["done_at"] is None:
+            time.sleep(_AGAIN_S)
+    emit_one(output, answer, _FORGOTTEN)
 
 
 @customers.command()

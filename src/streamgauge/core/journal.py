@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from streamgauge.core.files import Directory, File
@@ -24,6 +24,7 @@ from streamgauge.core.segments import (
     header,
     name,
     recover,
+    rewritten,
 )
 
 __all__ = ["HEADER_BYTES", "Journal", "Position", "Recovery"]
@@ -148,6 +149,29 @@ class Journal:
         for found in scan(data):
             if isinstance(found, Record):
                 yield Position(segment, start + found.offset), found.data
+
+    def rewrite(self, segment: int, change: Callable[[bytes], bytes]) -> None:
+        """Put ``change(record)`` in the place of each record of a synced segment, all or none.
+
+        Args:
+            segment: One that ends before ``synced``.
+            change: Returns a record that is not longer: a later segment may void this one from
+                some place on. Damaged bytes stay as they are.
+
+        Raises:
+            FileNotFoundError: The segment was removed.
+            OSError: The disk refuses; the segment is as before.
+        """
+        with self._lock:
+            if segment not in self._limits or segment >= self._synced.segment:
+                raise FileNotFoundError(name(segment))
+            limit = self._limits[segment]
+        with contextlib.closing(self._directory.open(name(segment))) as file:
+            data = file.read_at(0, limit)
+        if (written := rewritten(data, change)) != data:
+            self._directory.replace(name(segment), written)
+            with self._lock:
+                self._limits[segment] = len(written)
 
     def size_bytes(self) -> int:
         """Return the bytes of all segments on disk."""

@@ -219,6 +219,9 @@ STOP_S: Final = 20.0
 # One answer of /v1/usage: every customer of a company of the size we build for, by one group.
 USAGE_ROWS_MAX: Final = 100_000
 
+# An answer to who asks that a customer be forgotten; a large store goes on with it.
+FORGET_WAIT_S: Final = 20.0
+
 # Answering later than a client waits (60 s in the official SDKs) would have the meter made twice.
 ROLLUP_WAIT_S: Final = 5
 

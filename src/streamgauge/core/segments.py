@@ -6,13 +6,14 @@ import contextlib
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
 
 from streamgauge.core.errors import CorruptError
 from streamgauge.core.files import Directory
-from streamgauge.core.frames import Record, scan
+from streamgauge.core.frames import Record, frame, scan
 
 _NAME: Final = re.compile(r"journal-([0-9]{16})\.seg")
 _BODY: Final = struct.Struct("<8sQQQ")
@@ -74,6 +75,19 @@ def apply_void(limits: dict[int, int], void_from: Position, until: int) -> None:
             limits[segment] = min(limit, void_from.offset)
         elif void_from.segment < segment < until:
             limits[segment] = HEADER_BYTES
+
+
+def rewritten(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return the bytes of a segment with ``change(record)`` for each record; damage stays."""
+    parts = [data[:HEADER_BYTES]]
+    for found in scan(data, HEADER_BYTES):
+        if isinstance(found, Record):
+            changed = change(found.data)
+            assert len(changed) <= len(found.data), "a record never grows"
+            parts.append(frame(changed))
+        else:
+            parts.append(data[found.offset : found.offset + found.size])
+    return b"".join(parts)
 
 
 def recover(directory: Directory) -> tuple[Recovery, dict[int, int], int]:

@@ -53,6 +53,7 @@ from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.config import Config
 from streamgauge.server.ingest.event_path import EventPath
+from streamgauge.server.ingest.forgetter import Forgetter
 from streamgauge.server.ingest.origin import check_place, origin_of
 from streamgauge.server.layout import CATALOG, ENGINE, LOCK
 from streamgauge.server.metering.meter import Meter
@@ -105,6 +106,7 @@ class RunningParts:
         self.billing = Billing(catalog, store, clock=clock)
         self.clock = clock
         self.rates = rates or Rates(clock=clock)
+        self.forgetter = Forgetter(catalog, store, pipeline, self.run)
         self.holder = Holder(data_dir, catalog, store, pipeline, clock)
         self._pool = ThreadPoolExecutor(POOL_THREADS_MAX, thread_name_prefix="streamgauge-pool")
         # Ingest needs keys, and must not wait behind queries that wait for the engine.
@@ -187,6 +189,7 @@ class Opened:
             _log.info("opened %s; replayed %d events", path, replayed)
             limit = config.rate_limit
             rates = Rates(per_second=limit.per_second, per_minute=limit.per_minute, clock=clock)
+            self._forgetting: asyncio.Task[None] | None = None
             self.parts = RunningParts(catalog, store, pipeline, clock, rates, path)
             stack.callback(self.parts.close)
             self._stack = stack.pop_all()
@@ -194,7 +197,9 @@ class Opened:
     def start(self) -> None:
         """Start to accept events, on the running loop; rollups are filled beside it."""
         self.parts.pipeline.start()
-        self._filling = asyncio.get_running_loop().create_task(self._fill())
+        loop = asyncio.get_running_loop()
+        self._filling = loop.create_task(self._fill())
+        self._forgetting = loop.create_task(self.parts.forgetter.resume())
 
     async def filled(self) -> None:
         """Return when the rollups that were not finished at the start are, or could not be."""
@@ -209,6 +214,9 @@ class Opened:
     async def close(self) -> None:
         """Settle what was accepted and close everything; twice is once."""
         stack, self._stack = self._stack, contextlib.ExitStack()
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            await asyncio.wait([self._forgetting])
         stop_s = self.config.stop_timeout_s
         if not await asyncio.to_thread(self.parts.pipeline.stop, stop_s):
             _log.error("the pipeline did not stop in time; the next start replays its log")

@@ -14,6 +14,7 @@ from streamgauge.server.billing import Billing
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.ingest.event_path import EventPath
+from streamgauge.server.ingest.forgetter import Forgetter
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.rates import Rates
 from streamgauge.server.store import EventStore
@@ -47,6 +48,11 @@ class Parts(Protocol):
     @property
     def holder(self) -> Holder:
         """Return what holds states for backups."""
+        ...
+
+    @property
+    def forgetter(self) -> Forgetter:
+        """Return what forgets customers."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from streamgauge.server.api.operation import Call, Operation
 from streamgauge.server.api.paging import PageQuery, given
 from streamgauge.server.catalog.customers import Customer, CustomerFilter, NewCustomer
 from streamgauge.server.catalog.texts import Labels
+from streamgauge.server.ingest.forgetter import Forgetting
 
 
 class CustomerQuery(PageQuery, frozen=True, kw_only=True):
@@ -88,6 +89,11 @@ async def patch(call: Call) -> CustomerAnswer:
     return _answer(await call.run(update, call.caller.mode, id, changes))
 
 
+async def forget(call: Call) -> Forgetting:
+    """Remove what is personal of a customer and of its events; quantities and ids stay."""
+    return await call.parts.forgetter.forget(call.caller.mode, call.path["customer_id"])
+
+
 def _answer(customer: Customer) -> CustomerAnswer:
     return msgspec.convert(customer, CustomerAnswer, from_attributes=True)
 
@@ -129,5 +135,14 @@ OPERATIONS = (
         body=CustomerPatch,
         response=CustomerAnswer,
         needs="write",
+    ),
+    Operation(
+        method="POST",
+        path="/v1/customers/{customer_id}/forget",
+        summary="Forget a customer: replace personal data by a tombstone",
+        tag="customers",
+        handler=forget,
+        response=Forgetting,
+        needs="admin",
     ),
 )

@@ -14,6 +14,7 @@ from streamgauge.core.errors import ConfigurationError, UnavailableError
 from streamgauge.core.ids import Entropy, new_id
 from streamgauge.server.catalog.customers import Customers
 from streamgauge.server.catalog.database import Database
+from streamgauge.server.catalog.forgotten import Forgotten
 from streamgauge.server.catalog.invoices import Invoices
 from streamgauge.server.catalog.keys import Keys
 from streamgauge.server.catalog.meters import Meters
@@ -87,6 +88,7 @@ class Catalog:
             entropy=entropy,
         )
         self.plans = Plans(self.database, self.meters, self.products)
+        self.forgotten = Forgotten(self.database, self.business_id, clock=clock)
         self.invoices = Invoices(self.database, self.business_id)
 
     def secret(self, purpose: str) -> bytes:

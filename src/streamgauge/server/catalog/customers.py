@@ -14,6 +14,7 @@ from streamgauge.core.events import check_text_id
 from streamgauge.core.ids import Entropy, new_id
 from streamgauge.core.limits import NAME_CHARS_MAX
 from streamgauge.server.catalog.database import Database
+from streamgauge.server.catalog.forgotten import EMAIL, check_remembered
 from streamgauge.server.catalog.rows import Rows, plain
 from streamgauge.server.catalog.schema import customers
 from streamgauge.server.catalog.texts import EVERYTHING, Labels, Page, check_labels, check_name
@@ -97,6 +98,7 @@ class Customers:
             id = check_text_id(new.customer_id, field="customer_id")
             if self._rows.find(connection, mode, id) is not None:
                 raise ConflictError(f"a customer with the id {id!r} exists")
+            check_remembered(connection, self._rows.business_id, mode, id)
         row = {
             "mode": mode,
             "customer_id": id,
@@ -132,6 +134,8 @@ class Customers:
                 customers.c.business_id == self._rows.business_id,
                 customers.c.mode == mode,
                 customers.c.email == wanted.email,
+                # All who were forgotten have this one.
+                customers.c.email != EMAIL,
             )
             .order_by(customers.c.created_at.desc(), customers.c.customer_id.desc())
             .limit(1)
@@ -156,9 +160,11 @@ class Customers:
         Raises:
             InvalidInputError: A value breaks a rule.
             NotFoundError: No customer has this id.
+            ConflictError: The customer was forgotten.
         """
         with self._rows.database.write() as connection:
             now = _customer(self._rows.demand(connection, mode, id))
+            check_remembered(connection, self._rows.business_id, mode, id)
             wanted = msgspec.structs.replace(now, **changes)
             _check(wanted.email, wanted.name, wanted.phone_number, wanted.preferred_locale)
             check_labels(wanted.metadata)

@@ -85,7 +85,16 @@ _SECRET_CHECK: Final = Migration(
     ("ALTER TABLE businesses ADD COLUMN secret_check TEXT",),
 )
 
-MIGRATIONS: Final = (_FIRST, _STRICT, _KEY_SCOPES, _SECRET_CHECK)
+_FORGOTTEN: Final = Migration(
+    "customers that were forgotten",
+    (
+        f"""CREATE TABLE forgotten_customers ({_SCOPE}, customer_id TEXT NOT NULL,
+            asked_at BIGINT NOT NULL, done_at BIGINT,
+            PRIMARY KEY (business_id, mode, customer_id))""",
+    ),
+)
+
+MIGRATIONS: Final = (_FIRST, _STRICT, _KEY_SCOPES, _SECRET_CHECK, _FORGOTTEN)
 
 
 def migrate(

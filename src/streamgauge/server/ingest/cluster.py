@@ -21,11 +21,12 @@ from streamgauge.core.limits import CAUGHT_UP_WAIT_S
 from streamgauge.server.ingest.accept import Accepted
 from streamgauge.server.ingest.decode import Scope, decode
 from streamgauge.server.ingest.entrance import Entrance
-from streamgauge.server.ingest.event_path import Cut, PipelineState
+from streamgauge.server.ingest.event_path import Cut, PipelineState, Swept
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.progress import Progress
 from streamgauge.server.ingest.stream_log import StreamLog
 from streamgauge.server.ingest.streams import Streams
+from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ _log: Final = logging.getLogger("streamgauge.server.ingest")
 _REFRESH_S: Final = 0.25
 # A rollup of many meters is planned between two inserts.
 _ROLLUP_WAIT_S: Final = 30.0
+_STREAMS_KEEP: Final = "the streams of the log, until the store has some more segments"
+_QUARANTINE_ELSEWHERE: Final = "the quarantine of the process that writes; ask it"
 _ROLLUP: Final = "rollup"
 
 
@@ -169,6 +172,20 @@ class ClusterPath:
             UnsupportedError: Always.
         """
         raise UnsupportedError("the ingest log is in NATS, which others write to")
+
+    async def forget(self, rule: Forget) -> Swept:
+        """Take out of the quarantine what ``rule`` does not keep; the streams cannot be rewritten.
+
+        Raises:
+            OSError: The disk refuses; the same call may be made again.
+            UnavailableError: Not all events are in the store yet; as above.
+        """
+        position, by_hand = await self.caught_up(), [_STREAMS_KEEP]
+        if self._writing is None:
+            by_hand.append(_QUARANTINE_ELSEWHERE)
+        else:
+            await self._writing.pipeline.forget(rule)
+        return Swept(position=position, by_hand=by_hand)
 
     def state(self) -> PipelineState:
         """Return what the path says about itself."""

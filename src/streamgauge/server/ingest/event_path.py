@@ -12,6 +12,7 @@ import msgspec
 from streamgauge.core.limits import CAUGHT_UP_WAIT_S
 from streamgauge.server.ingest.accept import Accepted
 from streamgauge.server.ingest.decode import Scope
+from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
 
 T = TypeVar("T")
@@ -32,6 +33,19 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
     def newest(self) -> int:
         """Return the newest segment before the place, 0 for none."""
         return max(self.inserted, *self.segments, 0)
+
+
+class Swept(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a forgotten customer's events were gone through.
+
+    Attributes:
+        position: The log position up to which they are in the store, and nowhere else as they were
+            but for ``by_hand``.
+        by_hand: What could not be gone through, and holds them yet.
+    """
+
+    position: int
+    by_hand: list[str]
 
 
 class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +127,10 @@ class EventPath(Protocol):
 
     def cut(self) -> Cut:
         """Return the place of this instant; only within ``between_inserts``."""
+        ...
+
+    async def forget(self, rule: Forget) -> Swept:
+        """Take out of log and quarantine what ``rule`` does not keep of events accepted before."""
         ...
 
     def state(self) -> PipelineState:

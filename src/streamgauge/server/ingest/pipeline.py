@@ -13,12 +13,14 @@ from streamgauge.core.limits import CAUGHT_UP_WAIT_S, RETAINED_SEGMENTS_MAX
 from streamgauge.server.ingest import rows
 from streamgauge.server.ingest.accept import Accepted, Acceptor
 from streamgauge.server.ingest.decode import Scope, decode
-from streamgauge.server.ingest.event_path import Cut, PipelineState
+from streamgauge.server.ingest.event_path import Cut, PipelineState, Swept
 from streamgauge.server.ingest.inserter import Inserter
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.ingest.quarantine import Quarantine
+from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.ingest.writer import Writer
+from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.store import EventStore
 from streamgauge.server.store.event_store import log_position
@@ -165,6 +167,26 @@ class Pipeline:
     def wake(self, *, hurried: bool = False) -> None:
         """Tell the writer, from any thread, that the log has grown, and that somebody waits."""
         self._writer.wake(hurried=hurried)
+
+    async def forget(self, rule: Forget) -> Swept:
+        """Take out of log and quarantine what ``rule`` does not keep of events accepted before.
+
+        Raises:
+            OSError: The disk refuses; the same call may be made again.
+            UnavailableError: Not all of them are in the store yet; as above.
+        """
+        await self.caught_up()
+        return await self.between_inserts(lambda: self._sweep(rule))
+
+    def _sweep(self, rule: Forget) -> Swept:
+        self._quarantine.rewrite(rule.row)
+        by_hand: list[str] = []
+        if isinstance(self._log, Wal):
+            for segment in self._log.sealed():
+                if segment <= self._inserter.inserted:
+                    self._log.rewrite(segment, rule.record)
+            by_hand = self._log.set_aside()
+        return Swept(position=self._writer.position, by_hand=by_hand)
 
     def state(self) -> PipelineState:
         """Return what the pipeline says about itself."""

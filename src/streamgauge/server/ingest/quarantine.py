@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -47,6 +47,15 @@ class Quarantine:
         head = SetAside(segment=segment, first=first, rows=len(lines), reason=reason)
         self._directory.replace(name, b"\n".join([msgspec.json.encode(head), *lines, b""]))
         self._held[name] = head
+
+    def rewrite(self, change: Callable[[bytes], bytes]) -> None:
+        """Put ``change(row)`` in the place of each row, durably."""
+        for name in self._held:
+            with contextlib.closing(self._directory.open(name)) as file:
+                data = read_all(file)
+            head, *rows = data.splitlines()
+            if (changed := b"\n".join([head, *map(change, rows), b""])) != data:
+                self._directory.replace(name, changed)
 
     def held(self) -> list[SetAside]:
         """Return what is set aside."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from streamgauge.core.errors import CorruptError
@@ -89,6 +89,20 @@ class Wal:
         """Yield the whole records of a segment."""
         for _, record in self._journal.read(segment):
             yield record
+
+    def rewrite(self, segment: int, change: Callable[[bytes], bytes]) -> None:
+        """Put ``change(record)``, never longer, in the place of each record of a sealed segment.
+
+        Raises:
+            OSError: The disk refuses; the segment is as before.
+        """
+        self._journal.rewrite(segment, change)
+
+    def set_aside(self) -> list[str]:
+        """Return the files of damaged segments that are kept for people to read."""
+        if SET_ASIDE not in self._directory.names():
+            return []
+        return [f"{SET_ASIDE}/{name}" for name in self._directory.child(SET_ASIDE).names()]
 
     def remove(self, segment: int) -> None:
         """Remove a sealed segment."""

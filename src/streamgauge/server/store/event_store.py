@@ -10,9 +10,10 @@ from pathlib import Path
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
 from streamgauge.server.metering import compile as compiled
+from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.metering.windows import Window
-from streamgauge.server.store import events, frozen, schema, usage
+from streamgauge.server.store import events, forgetting, frozen, schema, usage
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rollup_source import over_rollup, serves
 from streamgauge.server.store.rollups import Rollups
@@ -255,6 +256,16 @@ class EventStore:
         if rollup is not None and serves(rollup, asked):
             return usage.read(self._engine, asked, over_rollup(rollup, asked))
         return usage.read(self._engine, asked, usage.over_events(asked))
+
+    def forget(self, rule: Forget, up_to: int) -> bool:
+        """Return whether no event up to a log position holds more than ``rule`` keeps.
+
+        If some do, they are being rewritten when this returns, beside inserts; ask again.
+
+        Raises:
+            UnavailableError: The engine refuses, or fails at it; it goes on trying.
+        """
+        return forgetting.forget(self._engine, self._writing, rule, up_to)
 
     def freeze(self, name: str, into: Path) -> int:
         """Put every row, as files, into an empty directory; return how many events they are.
