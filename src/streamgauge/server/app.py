@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +115,7 @@ class RunningParts:
 
     async def run(self, function: Callable[..., T], /, *args: object) -> T:
         """Return ``function(*args)``, called in the bounded thread pool."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        return await _run_in(self._pool, function, *args)
 
     async def key(self, token: str) -> ApiKey | None:
         """Return the working key of ``token``, or None; never waits for what ``run`` does."""
@@ -127,8 +128,7 @@ class RunningParts:
     async def _ask_catalog(self, function: Callable[..., T], /, *args: object) -> T:
         if not self.catalog.blocks:
             return function(*args)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._keys_pool, function, *args)
+        return await _run_in(self._keys_pool, function, *args)
 
     async def add_meter(self, meter: Meter) -> None:
         """Return when the usage of ``meter`` is rolled up; twice is once."""
@@ -140,6 +140,12 @@ class RunningParts:
         self.store.stop_filling()
         for pool in (self._pool, self._keys_pool):
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+async def _run_in(pool: ThreadPoolExecutor, function: Callable[..., T], *args: object) -> T:
+    """Return ``function(*args)``, called in ``pool``; what it logs names the request."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(pool, context.run, function, *args)
 
 
 class Opened:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from itertools import accumulate
 from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamgauge.server.api.request_ids import HEADER, request_id
 from streamgauge.server.ingest.event_path import PipelineState
+from streamgauge.server.store.timing import BOUNDS_S, Times
 
 _REQUEST_LOGGER: Final = "streamgauge.server.requests"
 _REQUESTS: Final = structlog.stdlib.get_logger(_REQUEST_LOGGER)
+_HEADER: Final = HEADER.encode()
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -63,10 +72,33 @@ class PipelineCollector(Collector):
             yield GaugeMetricFamily(f"streamgauge_{name}", text, value=value)
 
 
-def metrics(state: PipelineState) -> bytes:
+class QueryCollector(Collector):
+    """How long the store's queries took until one instant.
+
+    Args:
+        times: They, by kind.
+    """
+
+    def __init__(self, times: Mapping[str, Times]) -> None:
+        self._times = times
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield a histogram."""
+        found = HistogramMetricFamily(
+            "streamgauge_query_seconds", "Queries of the store.", labels=["query"]
+        )
+        for kind, times in self._times.items():
+            bounds = [*map(str, BOUNDS_S), "+Inf"]
+            buckets = list(zip(bounds, accumulate(times.counts), strict=True))
+            found.add_metric([kind], buckets, sum_value=times.total_s)
+        yield found
+
+
+def metrics(state: PipelineState, times: Mapping[str, Times]) -> bytes:
     """Return the figures in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PipelineCollector(state))
+    registry.register(QueryCollector(times))
     return generate_latest(registry)
 
 
@@ -112,7 +144,9 @@ def configure_logging(*, level: str, as_json: bool) -> None:
 
 
 class RequestLog:
-    """Logs each request with its id, status and time; addresses and bodies stay out.
+    """Gives each request its id, and logs it with its status and time; bodies stay out.
+
+    The id is in the answer's ``X-Request-Id``, and in every line that is logged meanwhile.
 
     Args:
         app: What answers.
@@ -123,26 +157,34 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and log it."""
-        enabled = logging.getLogger(_REQUEST_LOGGER).isEnabledFor(logging.INFO)
-        if scope["type"] != "http" or not enabled:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        answer: dict[str, Any] = {}
+        id, answer = request_id(scope), dict[str, Any]()
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer["status"] = message["status"]
-                headers = dict(message.get("headers", ()))
-                answer["request_id"] = headers.get(b"x-request-id", b"").decode("latin-1")
+                headers = list(message.get("headers", ()))
+                if all(name.lower() != _HEADER for name, _ in headers):
+                    message = {**message, "headers": [*headers, (_HEADER, id.encode())]}
             await send(message)
 
-        try:
-            await self._app(scope, receive, noted)
-        finally:
-            quiet = scope["path"] in _QUIET or answer.get("status") == HTTPStatus.OK
-            log = _REQUESTS.debug if quiet else _REQUESTS.info
-            log(
+        with structlog.contextvars.bound_contextvars(request_id=id):
+            try:
+                await self._app(scope, receive, noted)
+            finally:
+                self._log(scope, started, answer)
+
+    @staticmethod
+    def _log(scope: Scope, started: float, answer: dict[str, Any]) -> None:
+        quiet = scope["path"] in _QUIET or answer.get("status") == HTTPStatus.OK
+        level = logging.DEBUG if quiet else logging.INFO
+        # Asked of the standard library: in a host that has not set up structlog, that would print.
+        if logging.getLogger(_REQUEST_LOGGER).isEnabledFor(level):
+            _REQUESTS.log(
+                level,
                 "request",
                 method=scope["method"],
                 path=scope["path"],

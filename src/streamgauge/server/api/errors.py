@@ -21,6 +21,7 @@ from streamgauge.core.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from streamgauge.server.api.request_ids import HEADER
 from streamgauge.server.catalog.errors import ArchivedError
 from streamgauge.server.rates import TooManyRequestsError
 
@@ -101,7 +102,7 @@ def status(error: BaseException) -> int:
 def error_response(error: Exception, request_id: str) -> Response:
     """Return ``error`` as an answer; what was not raised on purpose is logged, not shown."""
     code = status(error)
-    headers = {"x-request-id": request_id}
+    headers = {HEADER: request_id}
     if code in _NEVER_RETRY:
         headers["x-should-retry"] = "false"
     if isinstance(error, MethodNotAllowedError):

@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from streamgauge.core.errors import InvalidInputError, StreamgaugeError
-from streamgauge.core.ids import new_id
 from streamgauge.core.limits import (
     BATCH_EVENTS_MAX,
     EVENTS_PAGE_MAX,
@@ -25,6 +24,7 @@ from streamgauge.server.api.arriving import Bodies
 from streamgauge.server.api.auth import authenticate, check_scope, rated
 from streamgauge.server.api.errors import MethodNotAllowedError, error_response
 from streamgauge.server.api.operation import Call, Operation
+from streamgauge.server.api.request_ids import HEADER, request_id
 from streamgauge.server.api.routes import RawPathRoute
 from streamgauge.server.ingest.decode import Scope as EventScope
 from streamgauge.server.ingest.errors import (
@@ -129,15 +129,15 @@ class IngestEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request_id = new_id("req")
+        id = request_id(scope)
         try:
-            response = await self._answer(scope, receive, request_id)
+            response = await self._answer(scope, receive, id)
         except Exception as error:  # noqa: BLE001 - the edge: every failure becomes an answer
-            response = self._refusal(error, request_id)
+            response = self._refusal(error, id)
         if response is not None:
             await rated(response, scope)(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Response | None:
+    async def _answer(self, scope: Scope, receive: Receive, id: str) -> Response | None:
         if scope["method"] == "OPTIONS":
             return Response(status_code=204, headers={"allow": _ALLOW})
         if scope["method"] != "POST":
@@ -158,12 +158,12 @@ class IngestEndpoint:
                 for event_id, new in zip(ids, accepted.stored, strict=True)
             ],
         )
-        return Response(_ENCODE(answer), 200, {"x-request-id": request_id}, _JSON)
+        return Response(_ENCODE(answer), 200, {HEADER: id}, _JSON)
 
-    def _refusal(self, error: Exception, request_id: str) -> Response:
+    def _refusal(self, error: Exception, id: str) -> Response:
         code = error.code if isinstance(error, StreamgaugeError) else StreamgaugeError.code
         self._parts.pipeline.refused[code] += 1
-        headers = {"x-request-id": request_id}
+        headers = {HEADER: id}
         if isinstance(error, BatchRefusedError):
             refused = RefusedAnswer(code=error.code, message=str(error), errors=error.errors)
             return Response(_ENCODE(refused), 400, headers, _JSON)
@@ -171,7 +171,7 @@ class IngestEndpoint:
             status = 422 if isinstance(error, MalformedBodyError) else 415
             body = _ENCODE({"code": error.code, "message": str(error)})
             return Response(body, status, headers, _JSON)
-        return error_response(error, request_id)
+        return error_response(error, id)
 
 
 def ingest_routes(parts: Parts) -> list[BaseRoute]:

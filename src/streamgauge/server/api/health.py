@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -12,8 +12,10 @@ from starlette.routing import BaseRoute, Route
 
 from streamgauge.server.ingest.event_path import PipelineState
 from streamgauge.server.parts import Parts
+from streamgauge.server.store.timing import Times
 
 _JSON: Final = "application/json"
+Metrics = Callable[[PipelineState, Mapping[str, Times]], bytes]
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -33,7 +35,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     lag_s: float
 
 
-def health_routes(parts: Parts, metrics: Callable[[PipelineState], bytes]) -> list[BaseRoute]:
+def health_routes(parts: Parts, metrics: Metrics) -> list[BaseRoute]:
     """Return ``/healthz``, ``/readyz`` and ``/metrics``, which ``metrics`` renders."""
 
     async def state() -> PipelineState:
@@ -57,7 +59,7 @@ def health_routes(parts: Parts, metrics: Callable[[PipelineState], bytes]) -> li
         return Response(msgspec.json.encode(answer), status, media_type=_JSON)
 
     async def figures(_request: Request) -> Response:
-        return Response(metrics(await state()), media_type=METRICS_TYPE)
+        return Response(metrics(await state(), parts.store.times.read()), media_type=METRICS_TYPE)
 
     return [
         Route("/healthz", healthz),

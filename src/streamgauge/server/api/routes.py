@@ -19,11 +19,11 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from streamgauge.core.errors import InvalidInputError, UnsupportedError
-from streamgauge.core.ids import new_id
 from streamgauge.server.api.auth import authenticate, check_scope, rated
 from streamgauge.server.api.decode import decode_body, decode_query, read_body
 from streamgauge.server.api.errors import MethodNotAllowedError, NoRouteError, error_response
 from streamgauge.server.api.operation import Call, Operation
+from streamgauge.server.api.request_ids import HEADER, request_id
 from streamgauge.server.parts import Parts
 
 _ENCODE: Final = msgspec.json.Encoder(decimal_format="string").encode
@@ -58,16 +58,16 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
-        request_id = new_id("req")
+        id = request_id(scope)
         try:
-            response = await self._answer(request, request_id)
+            response = await self._answer(request, id)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - the edge: every failure becomes an answer
-            response = error_response(error, request_id)
+            response = error_response(error, id)
         await rated(response, scope)(scope, receive, send)
 
-    async def _answer(self, request: Request, request_id: str) -> Response:
+    async def _answer(self, request: Request, id: str) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": self._allow})
         operation = self._by_method.get(request.method)
@@ -80,10 +80,10 @@ class Endpoint:
             path=_checked(request.path_params),
             query=operation.query and decode_query(request, operation.query),
             body=operation.body and decode_body(await read_body(request), operation.body),
-            request_id=request_id,
+            request_id=id,
             parts=self._parts,
         )
-        return _encoded(await operation.handler(call), operation.status, request_id)
+        return _encoded(await operation.handler(call), operation.status, id)
 
 
 def routes(parts: Parts, operations: Iterable[Operation]) -> list[BaseRoute]:
@@ -102,7 +102,7 @@ def refusing_routes(paths: Iterable[str]) -> list[BaseRoute]:
 async def not_found(request: Request, _error: Exception) -> Response:
     """Answer a path that nothing is at; a Starlette exception handler for 404."""
     error = NoRouteError(f"nothing is at {request.method} {request.url.path[:200]}")
-    return error_response(error, new_id("req"))
+    return error_response(error, request_id(request.scope))
 
 
 async def other_method(request: Request, error: Exception) -> Response:
@@ -112,12 +112,12 @@ async def other_method(request: Request, error: Exception) -> Response:
     allow = ", ".join(sorted({*methods, "OPTIONS"}))
     if request.method == "OPTIONS":
         return Response(status_code=204, headers={"allow": allow})
-    return error_response(MethodNotAllowedError(request.method, allow), new_id("req"))
+    return error_response(MethodNotAllowedError(request.method, allow), request_id(request.scope))
 
 
-async def failed(_request: Request, error: Exception) -> Response:
+async def failed(request: Request, error: Exception) -> Response:
     """Answer what no handler foresaw, with nothing of ours in it."""
-    return error_response(error, new_id("req"))
+    return error_response(error, request_id(request.scope))
 
 
 class _Unsupported:
@@ -127,7 +127,7 @@ class _Unsupported:
             return
         asked = f"{scope['method']} {scope['path'][:200]}"
         error = UnsupportedError(f"{asked} of Dodo's API is not supported here yet")
-        await error_response(error, new_id("req"))(scope, receive, send)
+        await error_response(error, request_id(scope))(scope, receive, send)
 
 
 def _checked(params: dict[str, str]) -> dict[str, str]:
@@ -137,8 +137,8 @@ def _checked(params: dict[str, str]) -> dict[str, str]:
     return params
 
 
-def _encoded(answer: object, status: int, request_id: str) -> Response:
-    headers = {"x-request-id": request_id}
+def _encoded(answer: object, status: int, id: str) -> Response:
+    headers = {HEADER: id}
     if answer is None:
         return Response(status_code=status, headers=headers)
     return Response(_ENCODE(answer), status, headers, media_type="application/json")

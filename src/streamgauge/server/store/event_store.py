@@ -18,6 +18,7 @@ from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rollup_source import over_rollup, serves
 from streamgauge.server.store.rollups import Rollups
 from streamgauge.server.store.rows import Bucket, StoredEvent, UsageRow, WriterRun
+from streamgauge.server.store.timing import QueryTimes
 
 ROW_BITS = 32
 
@@ -29,6 +30,9 @@ def log_position(segment: int, row: int) -> int:
 
 class EventStore:
     """Events and rollups in one engine; queries from any thread, writes from one.
+
+    Attributes:
+        times: How long queries took.
 
     Args:
         dsn: ``chdb:///path/of/a/directory`` for the engine in this process, or
@@ -51,6 +55,7 @@ class EventStore:
         follows: bool = False,
     ) -> None:
         self._dsn = dsn
+        self.times = QueryTimes()
         self._engine = Engine(dsn, query_clients=query_clients)
         self._writing = threading.Lock()
         if origin is not None:
@@ -161,7 +166,8 @@ class EventStore:
             limit=limit,
             offset=offset,
         )
-        return events.list_events(self._engine, asked)
+        with self.times.timed("events"):
+            return events.list_events(self._engine, asked)
 
     def event(self, event_id: str, *, business_id: str, mode: str) -> StoredEvent:
         """Return one event.
@@ -170,7 +176,8 @@ class EventStore:
             NotFoundError: No stored event has this id.
             UnavailableError: The engine refuses.
         """
-        return events.get_event(self._engine, event_id, business_id=business_id, mode=mode)
+        with self.times.timed("event"):
+            return events.get_event(self._engine, event_id, business_id=business_id, mode=mode)
 
     def writer_runs(self, *, after: int = 0) -> Iterator[WriterRun]:
         """Yield the ids minted by spools, as runs without gaps, of events after a log position."""
@@ -254,8 +261,10 @@ class EventStore:
         if (business_id, mode) != (meter.business_id, meter.mode):
             return []
         if rollup is not None and serves(rollup, asked):
-            return usage.read(self._engine, asked, over_rollup(rollup, asked))
-        return usage.read(self._engine, asked, usage.over_events(asked))
+            with self.times.timed("usage_of_rollups"):
+                return usage.read(self._engine, asked, over_rollup(rollup, asked))
+        with self.times.timed("usage_of_events"):
+            return usage.read(self._engine, asked, usage.over_events(asked))
 
     def forget(self, rule: Forget, up_to: int) -> bool:
         """Return whether no event up to a log position holds more than ``rule`` keeps.
