@@ -354,10 +354,12 @@ def test_one_backup_runs_at_a_time_and_keys_hold_none(
     assert LockedError.code == "LOCKED"
 
 
-def test_a_backup_without_a_server_is_of_the_directory(
+def test_a_backup_without_a_server_is_of_the_directory_also_behind_a_link(
     restored: dict[str, Any], taken: dict[str, Any], tmp_path: Path
 ) -> None:
-    told = command("backup", str(tmp_path / "b"), "--data-dir", str(taken["data_dir"]))
+    (tmp_path / "linked").symlink_to(taken["data_dir"].parent)
+    linked = tmp_path / "linked" / taken["data_dir"].name
+    told = command("backup", str(tmp_path / "b"), "--data-dir", str(linked))
     assert told["segment"] > taken["told"]["segment"]
     assert manifest.read(tmp_path / "b").held.stored == sum(
         len(batch) for _, _, batch in taken["load"].sent

@@ -92,7 +92,8 @@ def _root(dsn: str) -> Path:
         raise UnsupportedError(
             "the events are in another server's engine, which has backups of its own"
         )
-    return Path(dsn.removeprefix(_DSN))
+    # The engine says where its files are with links followed.
+    return Path(dsn.removeprefix(_DSN)).resolve()
 
 
 def _data_path(engine: Engine, table: str) -> Path:
@@ -100,7 +101,7 @@ def _data_path(engine: Engine, table: str) -> Path:
         "SELECT data_paths FROM system.tables "
         f"WHERE database = currentDatabase() AND name = '{table}'"
     )
-    return Path(paths[0])
+    return Path(paths[0]).resolve()
 
 
 def _attach(engine: Engine, table: str, parts: Iterable[str], put: Bring) -> None:
