@@ -34,3 +34,11 @@ def test_a_directory_in_place_of_the_file_is_refused(path: Path) -> None:
     path.mkdir()
     with pytest.raises(ConfigurationError, match="cannot be read as a catalog"):
         Catalog(path)
+
+
+@pytest.mark.parametrize("name", ["a%41b", "a b", "a'\u00fcb", "%"])
+def test_the_file_is_where_the_path_says_whatever_its_letters(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    Catalog(tmp_path / name / FILE_NAME).close()
+    assert (tmp_path / name / FILE_NAME).stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]

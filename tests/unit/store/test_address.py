@@ -61,3 +61,9 @@ def test_another_address_is_refused_without_showing_its_password(dsn: str) -> No
     with pytest.raises(ConfigurationError, match=r"^store ") as refused:
         address_of(dsn)
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b"])
+def test_a_directory_that_the_engine_would_cut_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"must hold no \? and no #"):
+        address_of(f"chdb:///data/{name}/engine")

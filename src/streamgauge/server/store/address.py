@@ -43,6 +43,9 @@ def address_of(dsn: str) -> Address:
         ConfigurationError: It is neither. The message has nothing of it: a password may be in it.
     """
     if dsn.startswith("chdb://"):
+        if set(dsn) & {"?", "#"}:
+            # The engine would cut it there, and keep its files in another directory.
+            raise ConfigurationError(f"the path of the events, {dsn[7:]}, must hold no ? and no #")
         return Address(options={"dsn": dsn}, database=DATABASE, remote=False)
     try:
         parts = urlsplit(dsn)
