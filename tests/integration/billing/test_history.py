@@ -74,6 +74,18 @@ def test_a_meter_that_nothing_knows_is_refused_and_one_of_no_price_has_no_line(
         company.billing.usage_history(MODE, sub.subscription_id, HistoryQuery(meter_id="mtr_none"))
 
 
+def test_history_outlives_a_meter_that_is_renamed_and_archived(company: Any, sub: Any) -> None:
+    id = sub.price.meters[1].meter_id
+    company.catalog.meters.update(MODE, id, {"name": "renamed"})
+    company.catalog.meters.archive(MODE, id)
+
+    query = HistoryQuery(meter_id=id)
+    history = company.billing.usage_history(MODE, sub.subscription_id, query)
+
+    lines = [(line.name, line.consumed_units) for item in history.items for line in item.meters]
+    assert lines == [("renamed", "0"), ("renamed", str(5 * GB)), ("renamed", str(3 * GB))]
+
+
 def test_a_finalised_period_shows_its_invoice(company: Any, sub: Any) -> None:
     company.finalise("c", day(1, 15))
     company.use("c", [(day(1, 21), 7 * GB)], quality="hd")

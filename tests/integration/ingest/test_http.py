@@ -101,6 +101,35 @@ def test_a_bad_request_gets_its_status_and_code(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+def test_a_body_is_read_as_json_whatever_it_is_called(client: Any, event: Any) -> None:
+    content = json.dumps({"events": [event("called")]})
+    for headers in ({"content-type": "text/plain"}, {}):
+        assert client.post("/events/ingest", content=content, headers=headers).status_code == 200
+
+
+def test_a_timestamp_is_kept_to_the_microsecond(client: Any, event: Any) -> None:
+    for digits, kept in (("1234565", "123457"), ("123456499", "123456")):
+        post(client, event(digits, timestamp=f"2026-01-01T00:00:00.{digits}Z"))
+        assert client.get(f"/events/{digits}").json()["timestamp"] == f"2026-01-01T00:00:00.{kept}Z"
+
+
+def test_bounds_of_a_list_without_offset_are_utc_and_a_page_has_a_thousand(
+    client: Any, event: Any
+) -> None:
+    at = [f"2026-01-01T00:00:0{second}" for second in range(3)]
+    for start in (0, 1000):
+        ids = range(start, start + 1000)
+        post(client, *(event(f"b{n}", customer_id="bound", timestamp=at[n % 3]) for n in ids))
+    asked = {"customer_id": "bound", "page_size": 1000}
+    between = client.get("/events", params=asked | {"start": at[1], "end": at[2]}).json()["items"]
+    assert {each["timestamp"] for each in between} == {f"{at[1]}Z"}
+    assert len(between) == 667
+    pages = [client.get("/events", params=asked | {"page_number": n}).json() for n in range(3)]
+    assert [len(page["items"]) for page in pages] == [1000, 1000, 0]
+    refused = client.get("/events", params=asked | {"page_size": 1001})
+    assert (refused.status_code, refused.json()["code"]) == (400, "INVALID_QUERY_PARAMS")
+
+
 def test_a_gzip_body_is_taken(client: Any, event: Any) -> None:
     content = gzip.compress(json.dumps({"events": [event("zipped")]}).encode())
     answer = client.post("/events/ingest", content=content, headers={"content-encoding": "gzip"})

@@ -102,6 +102,11 @@ def test_what_is_not_there_is_not_found(api: Any, method: str, path: str) -> Non
     assert api.refused(method, path, status=404)["code"] == "NOT_FOUND"
 
 
+def test_a_locale_changes_nothing(api: Any, meter: dict[str, Any]) -> None:
+    assert api.call("GET", f"/meters/{meter['id']}?locale=de") == meter
+    assert api.call("GET", "/meters?locale=de") == {"items": [meter]}
+
+
 def test_a_meter_changes_its_texts_and_nothing_else(api: Any, meter: dict[str, Any]) -> None:
     path = f"/meters/{meter['id']}"
     changed = api.call("PATCH", path, {"name": "New", "description": "d", "measurement_unit": None})

@@ -89,6 +89,23 @@ def test_a_product_is_archived_once_and_comes_back(api: Any, product: dict[str, 
     assert len(api.call("GET", "/products")["items"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"payment_frequency_interval": "month"}, 422, "price.payment_frequency_interval"),
+        ({"subscription_period_interval": "year"}, 422, "price.subscription_period_interval"),
+        ({"subscription_period_count": 21}, 400, "price.subscription_period_count"),
+        ({"fixed_price": 2**31}, 400, "price.fixed_price"),
+        ({"currency": "usd"}, 400, "price.currency"),
+    ],
+)
+def test_a_bad_cycle_is_refused(
+    api: Any, price: Any, meter: dict[str, Any], change: dict[str, Any], status: int, field: str
+) -> None:
+    body = {"name": "P", "tax_category": "saas", "price": price(meter["id"]) | change}
+    assert api.refused("POST", "/products", body, status=status)["message"].startswith(field)
+
+
 def test_products_of_another_brand_or_kind_are_none(api: Any, product: dict[str, Any]) -> None:
     def count(query: str) -> int:
         return len(api.call("GET", f"/products?{query}")["items"])

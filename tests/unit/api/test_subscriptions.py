@@ -94,6 +94,20 @@ def test_a_bad_subscription_is_refused_and_not_made(
     assert len(api.call("GET", "/customers")["items"]) == 1
 
 
+def test_a_product_off_sale_gets_no_subscription(
+    api: Any, customer: dict[str, Any], product: dict[str, Any]
+) -> None:
+    api.call("DELETE", f"/products/{product['product_id']}")
+    body = {
+        "billing": {"country": "US"},
+        "customer": {"customer_id": customer["customer_id"]},
+        "product_id": product["product_id"],
+        "quantity": 1,
+    }
+    refused = api.refused("POST", "/subscriptions", body, status=400)
+    assert refused["code"] == "PRODUCT_IS_DELETED"
+
+
 def test_a_subscription_is_cancelled_at_the_end_of_its_period_or_at_once(
     api: Any, subscription: dict[str, Any]
 ) -> None:
