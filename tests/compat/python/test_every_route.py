@@ -67,6 +67,7 @@ def test_every_route_of_the_package_is_answered_or_named(anyone: httpx.Client) -
         headers = {"content-type": "application/json"}
         answer = anyone.request(method, path, headers=headers)
         where = f"{method} {template}"
+        assert anyone.options(path).status_code == 204, where
         if (method, template) in served():
             assert answer.status_code in {200, 404, 422}, where
             assert "nothing is at" not in answer.text, where
