@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -104,6 +105,48 @@ def test_products_are_created_got_listed_archived_and_unarchived(client: DodoPay
     archived = client.products.list(archived=True, page_size=100).items
     assert made.product_id in [item.product_id for item in archived]
     client.products.unarchive(made.product_id)
+
+
+def nulls(call: Any) -> dict[str, Any]:
+    """Return the parameters of a call of the package that may be null, each of them null."""
+    parameters = inspect.signature(call).parameters
+    return {
+        name: None
+        for name, parameter in parameters.items()
+        if "Optional[" in parameter.annotation or "None" in parameter.annotation
+        if name not in {"extra_headers", "extra_query", "extra_body", "timeout"}
+    }
+
+
+def test_whatever_may_be_null_in_the_package_may_be_null_here(
+    client: DodoPayments, customer_id: str
+) -> None:
+    count: Any = {"type": "count"}
+    texts: Any = {"name": "null", "event_name": fresh("null"), "measurement_unit": "event"}
+    meter = client.meters.create(**texts, aggregation=count, **nulls(client.meters.create))
+    price = make_product(client, meter.id).price.to_dict()
+    asked: Any = [
+        (client.meters.update, {"id": meter.id}),
+        (client.customers.create, {"email": "n@example.com", "name": "N"}),
+        (client.customers.update, {"customer_id": customer_id}),
+        (client.products.create, {"name": "null", "tax_category": "saas", "price": price}),
+        (client.products.update, {"id": make_product(client, meter.id).product_id}),
+    ]
+    for call, required in asked:
+        assert len(nulls(call)) >= 2
+        call(**required, **nulls(call))
+    with pytest.deprecated_call():
+        made = client.subscriptions.create(
+            billing={"country": "US", "city": None, "zipcode": None},
+            customer={"customer_id": customer_id},
+            product_id=make_product(client, meter.id).product_id,
+            quantity=1,
+            **nulls(client.subscriptions.create),
+        )
+    before = client.subscriptions.retrieve(made.subscription_id)
+    update, history = client.subscriptions.update, client.subscriptions.retrieve_usage_history
+    assert update(made.subscription_id, **nulls(update)) == before
+    assert len(history(made.subscription_id, **nulls(history)).items) == 1
 
 
 def test_a_subscription_has_a_usage_history(client: DodoPayments, customer_id: str) -> None:
