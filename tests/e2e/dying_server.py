@@ -43,8 +43,10 @@ STEPS: dict[str, tuple[type, str]] = {
     "write_runs": (SnapshotFiles, "write_runs"),
     "put_snapshot": (SnapshotFiles, "put"),
     "merge_ids": (Keeper, "_merge"),
-    "roll_up": (EventStore, "ensure_rollup"),
+    "plan_rollups": (EventStore, "plan_rollups"),
+    "fill_rollups": (EventStore, "fill_rollups"),
 }
+assert all(hasattr(owner, name) for owner, name in STEPS.values()), "a step must be a method"
 WHEN = ("before", "within", "after")
 WITHIN_S = 0.01
 

@@ -43,8 +43,8 @@ def decode_body(data: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
     """Return JSON as ``kind``.
 
     Raises:
-        InvalidBodyError: It is no JSON, not of that shape, or a text in it holds a NUL, which
-            PostgreSQL cannot keep; names the path and the value.
+        InvalidBodyError: It is no JSON, or not of that shape; names the path and the value.
+        InvalidInputError: A text in it holds a NUL, which PostgreSQL cannot keep.
     """
     try:
         decoded = msgspec.json.decode(data, type=kind)
@@ -56,7 +56,7 @@ def decode_body(data: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
     except RecursionError:
         raise InvalidBodyError("the body is nested too deep") from None
     if path is not None:
-        raise InvalidBodyError(f"{path} must be without NUL")
+        raise InvalidInputError(path, "\x00", "be without NUL")
     return decoded
 
 
