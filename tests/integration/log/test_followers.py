@@ -163,6 +163,26 @@ def test_what_left_the_stream_before_a_process_read_it_comes_from_the_store(
     asyncio.run(story())
 
 
+def test_a_process_that_was_cut_off_for_longer_than_the_stream_keeps_goes_on_by_itself(
+    streams: Streams,
+) -> None:
+    async def story() -> None:
+        store = EmptyStore("theirs")
+        async with entrance(streams, store=store) as cut_off, entrance(streams) as other:
+            await accepted(cut_off, batch("first"))
+            await accepted(other, batch("theirs"))
+            log = writer(streams)
+            cut_all(log)
+            await accepted(other, batch("newest"))
+            cut_all(log)
+            log.set_mark(2)
+            log.remove(1)
+            given = batch("theirs", "newest", "own")
+            assert await accepted(cut_off, given) == [False, False, True]
+
+    asyncio.run(story())
+
+
 def test_ids_of_another_stream_are_refused(
     streams: Streams, connect: Callable[[], JetStream]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.server.ingest.accept import Acceptor
-from streamgauge.server.ingest.follower import Follower
+from streamgauge.server.ingest.decode import Scope
+from streamgauge.server.ingest.follower import Follower, OnLoop
 from streamgauge.server.ingest.keeper import Keeper
-from streamgauge.server.ingest.pipeline import add_stored
 from streamgauge.server.ingest.streams import Streams
 from streamgauge.server.store import EventStore
 
@@ -30,7 +32,8 @@ class Entrance:
     def __init__(self, streams: Streams, keeper: Keeper, store: EventStore) -> None:
         self._keeper = keeper
         self._store = store
-        self._follower = Follower(streams, keeper)
+        self._started = False
+        self._follower = Follower(streams, keeper, self._learn_stored)
         self.acceptor = Acceptor(
             self._follower, keeper, committed=lambda: None, judged=self._follower.outcome
         )
@@ -52,15 +55,13 @@ class Entrance:
                 f"the known ids reach up to record {self._follower.followed}, but the stream ends "
                 "before it: it was deleted or is another one"
             )
-        if self._follower.has_gap:
-            add_stored(self._keeper, self._store, after=0)
-            self._follower.skip_gap()
         events = self._follower.recover()
         self._keeper.save(self._follower.followed)
         return events
 
     def start(self) -> None:
         """Start to take batches, on the running loop."""
+        self._started = True
         self._follower.start()
         self._keeper.start()
         self.acceptor.start()
@@ -77,6 +78,21 @@ class Entrance:
     def keeper(self) -> Keeper:
         """Return what keeps the ids."""
         return self._keeper
+
+    def _learn_stored(self, on_loop: OnLoop) -> None:
+        known = self._keeper.known
+        for run in self._store.writer_runs():
+            scope = Scope(run.business_id, run.mode)
+            on_loop(known.add_run, scope, run.writer_id, run.first, run.last)
+        for block in self._store.foreign_ids():
+            on_loop(self._add_foreign, block)
+
+    def _add_foreign(self, event_ids: Mapping[tuple[str, str], list[str]]) -> None:
+        known = self._keeper.known
+        for scope, ids in event_ids.items():
+            known.add_missing(known.keys(Scope(*scope), ids))
+            if not self._started:
+                self._keeper.spill()
 
     def stop(self, timeout_s: float) -> bool:
         """Settle what was sent, stop the threads, and return whether they ended in time."""

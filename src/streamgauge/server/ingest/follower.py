@@ -8,11 +8,12 @@ at the same place, and none has to ask another.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
 
-from streamgauge.core.errors import UnavailableError
 from streamgauge.server.ingest import rows
 from streamgauge.server.ingest.commit import Commit
 from streamgauge.server.ingest.decode import Scope
@@ -20,7 +21,16 @@ from streamgauge.server.ingest.jetstream import Message
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.streams import Streams
 
+_log: Final = logging.getLogger("streamgauge.server.ingest")
 _PUBLISHED_AT_ONCE: Final = 256
+
+
+class OnLoop(Protocol):
+    """Calls something where the known ids are used, at once or soon, in order."""
+
+    def __call__(self, call: Callable[..., None], *values: object) -> None:
+        """Call ``call(*values)`` there."""
+        ...
 
 
 class Followed(NamedTuple):
@@ -43,14 +53,19 @@ class Follower:
     Args:
         streams: Where the log is.
         keeper: Keeps the ids of everything up to a record of the stream; its segments are those.
+        learn_stored: Called where records left the stream before this process read them, by then
+            stored; passes calls that make the ids of the store known to what it is given.
 
     Raises:
         ConfigurationError: The streams are not ours.
         UnavailableError: They cannot be read now.
     """
 
-    def __init__(self, streams: Streams, keeper: Keeper) -> None:
+    def __init__(
+        self, streams: Streams, keeper: Keeper, learn_stored: Callable[[OnLoop], None]
+    ) -> None:
         streams.ensure()
+        self._learn_stored = learn_stored
         self._streams = streams
         self._keeper = keeper
         self._instance = secrets.token_hex(8)
@@ -69,18 +84,9 @@ class Follower:
         return self._streams.record_bytes_max
 
     @property
-    def has_gap(self) -> bool:
-        """Return whether the stream no longer has what comes next; call it before ``recover``."""
-        return self.followed + 1 < self._events.first
-
-    @property
     def is_ahead(self) -> bool:
         """Return whether more is known than the stream ever held."""
         return self.followed > self._events.last
-
-    def skip_gap(self) -> None:
-        """Go on with the oldest record of the stream; the ids before it are known by now."""
-        self.followed = self._events.first - 1
 
     def recover(self) -> int:
         """Follow the stream to its end, on this thread, before ``start``.
@@ -92,6 +98,7 @@ class Follower:
             UnavailableError: The stream cannot be read now.
         """
         events = 0
+        self._pass_over(self._events.first)
         while self.followed < self._events.last:
             for each in self._next(self._events.last):
                 events += len(each.event_ids)
@@ -134,8 +141,7 @@ class Follower:
         with self._following:
             while self.followed < last:
                 followed = self._next(last)
-                if self._loop is not None and not self._loop.is_closed():
-                    self._loop.call_soon_threadsafe(self._learn_all, followed)
+                self._on_loop(self._learn_all, followed)
 
     def refresh(self) -> None:
         """Follow the stream to its end.
@@ -144,11 +150,14 @@ class Follower:
             UnavailableError: It cannot be read now.
         """
         self._events = self._streams.state()
+        with self._following:
+            self._pass_over(self._events.first)
         self.follow(self._events.last)
 
     def outcome(self, commit: Commit) -> list[bool]:
         """Return, on the loop, which ids of a batch were new where it stands in the stream."""
-        return self._outcomes.pop(commit.number)
+        # What is stored, and left the stream before it came back here, is known.
+        return self._outcomes.pop(commit.number, [False] * len(commit.event_ids))
 
     def newest(self) -> int:
         """Return the newest record that was followed."""
@@ -162,14 +171,20 @@ class Follower:
         """Return how many bytes more the stream takes, as of the last ``refresh``."""
         return self._events.bytes_max - self._events.size_bytes
 
+    def _pass_over(self, first: int) -> None:
+        """Go on at ``first``, the oldest record that is left; the ids before it are stored."""
+        if first <= self.followed + 1:
+            return
+        _log.warning(
+            "records %d to %d left the stream before they were read here; their ids are read from "
+            "the store", self.followed + 1, first - 1,
+        )  # fmt: skip
+        self._learn_stored(self._on_loop)
+        self.followed = first - 1
+
     def _next(self, last: int) -> list[Followed]:
         messages = self._streams.read("events", self.followed + 1, last)
-        if messages[0].sequence != self.followed + 1:
-            raise UnavailableError(
-                f"records {self.followed + 1} to {messages[0].sequence - 1} left the stream before "
-                "this process read them; start it again",
-                30,
-            )
+        self._pass_over(messages[0].sequence)
         followed = [self._followed(message) for message in messages]
         self.followed = messages[-1].sequence
         return followed
@@ -185,6 +200,13 @@ class Follower:
             self._seen.add(ours)
         scope = Scope(head.business_id, head.mode)
         return Followed(message.sequence, ours, scope, event_ids, len(message.data))
+
+    def _on_loop(self, call: Callable[..., None], *values: object) -> None:
+        """Call something where the known ids are used: on the loop, before ``start`` here."""
+        if self._loop is None:
+            call(*values)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *values)
 
     def _learn_all(self, followed: list[Followed]) -> None:
         for each in followed:

@@ -141,9 +141,20 @@ class Connection:
             raise UnavailableError(f"NATS did not answer within {timeout_s:g} s", 2) from None
 
     def _stop_loop(self) -> None:
+        with contextlib.suppress(UnavailableError):
+            self._run(_end_tasks(), _ORDER_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_tasks() -> None:
+    """Cancel whatever is under way, such as a connection that was never made."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_ORDER_S / 2)
 
 
 async def _connect(servers: list[str], name: str) -> Client:
