@@ -183,6 +183,27 @@ def test_a_process_that_was_cut_off_for_longer_than_the_stream_keeps_goes_on_by_
     asyncio.run(story())
 
 
+def test_what_somebody_else_published_is_set_aside_and_blocks_nothing(streams: Streams) -> None:
+    async def story() -> None:
+        async with entrance(streams) as opened:
+            await accepted(opened, batch("a"))
+            rubbish = [b"hello", b"", b'{"business_id":1}\n{"event_id":"x"}\n', b"\xff\n\xff"]
+            streams.publish([(f"rubbish{at}", data) for at, data in enumerate(rubbish)])
+            assert await accepted(opened, batch("a", "b")) == [False, True]
+            log = writer(streams)
+            cut_all(log)
+            assert stored_ids(log) == ["a", "b"]
+            assert [text.split(" is no record")[0] for text in log.damage()] == [
+                f"message {sequence} of the stream" for sequence in (2, 3, 4, 5)
+            ]
+            kept = [message.data for message in streams.read("refused", 1, 4)]
+            assert kept == rubbish
+        async with entrance(streams) as again:
+            assert again.keeper.known.scopes() == [TEST]
+
+    asyncio.run(story())
+
+
 def test_ids_of_another_stream_are_refused(
     streams: Streams, connect: Callable[[], JetStream]
 ) -> None:

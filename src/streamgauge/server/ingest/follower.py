@@ -190,7 +190,11 @@ class Follower:
         return followed
 
     def _followed(self, message: Message) -> Followed:
-        head, event_ids = rows.head_and_ids(message.data)
+        try:
+            head, event_ids = rows.head_and_ids(message.data)
+        except ValueError:
+            # The writer sets it aside and says so.
+            return Followed(message.sequence, 0, Scope("", ""), [], len(message.data))
         instance, _, number = message.id.partition("-")
         ours = int(number) if instance == self._instance else 0
         if ours in self._seen or ours not in self._appended:
@@ -214,6 +218,8 @@ class Follower:
             self._keeper.settled(each.sequence + 1, each.size)
 
     def _learn(self, each: Followed) -> None:
+        if not each.event_ids:
+            return
         known = self._keeper.known
         keys = known.keys(each.scope, each.event_ids)
         new = [not repeat for repeat in known.known(keys)]

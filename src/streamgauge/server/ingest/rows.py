@@ -60,8 +60,12 @@ def numbered(records: Iterable[bytes], first_position: int) -> list[bytes]:
 
 
 def head_and_ids(record: bytes) -> tuple[Head, list[str]]:
-    """Return what the events of a record have in common, and their ids."""
-    head, lines = record.split(b"\n", 1)
+    """Return what the events of a record have in common, and their ids.
+
+    Raises:
+        ValueError: It is no record.
+    """
+    head, _, lines = record.partition(b"\n")
     return _HEAD.decode(head), [line.event_id for line in _EVENTS.decode_lines(lines)]
 
 

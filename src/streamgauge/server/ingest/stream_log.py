@@ -7,6 +7,7 @@ segment is the same whenever it is read, and of two writers only one gets on.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterator
 from typing import Final, Protocol
@@ -21,6 +22,8 @@ from streamgauge.server.ingest.jetstream import Message, OutOfTurnError
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.streams import Mark, Segment, Streams
 
+_log: Final = logging.getLogger("streamgauge.server.ingest")
+_ALL: Final = [(0, 2**31)]
 _PUBLISHED_AT_ONCE: Final = 256
 
 
@@ -213,9 +216,19 @@ class StreamLog:
             text = f"messages {first} to {messages[0].sequence - 1} of the stream are gone"
             self._damage.append(text)
             first = messages[0].sequence
-        judged = ((message.sequence, self._judge.repeats(message.data)) for message in messages)
+        judged = ((message.sequence, self._judged(message)) for message in messages)
         repeats = {sequence: spans for sequence, spans in judged if spans}
         return Segment(first, messages[-1].sequence, repeats), messages
+
+    def _judged(self, message: Message) -> list[tuple[int, int]]:
+        try:
+            return self._judge.repeats(message.data)
+        except ValueError as error:
+            text = f"message {message.sequence} of the stream is no record, see refused: {error}"
+        self._streams.refuse(message)
+        self._damage.append(text)
+        _log.error("%s", text)
+        return _ALL
 
     def _publish(self, cut: Segment) -> int:
         data = msgspec.msgpack.encode(cut)
@@ -236,7 +249,8 @@ class StreamLog:
 def _records(cut: Segment, messages: list[Message]) -> Iterator[bytes]:
     for message in messages:
         spans = cut.repeats.get(message.sequence)
-        yield rows.without(message.data, spans) if spans else message.data
+        if spans != _ALL:
+            yield rows.without(message.data, spans) if spans else message.data
 
 
 def _decoded(message: Message) -> Segment:

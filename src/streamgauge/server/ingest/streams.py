@@ -1,7 +1,8 @@
-"""The three streams of a log in JetStream, and what is told beside them.
+"""The streams of a log in JetStream, and what is told beside them.
 
 ``events`` has the records in the order that is the truth, ``segments`` where the writer cut it and
-which events in between repeat earlier ones, ``mark`` how far the store has it.
+which events in between repeat earlier ones, ``mark`` how far the store has it, and ``refused`` what
+somebody else published and is no record.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from streamgauge.server.ingest.nats_url import NatsUrl
 
 # A segment's message is smaller than its records, also if every second event is a repeat.
 _SEGMENTS_PART: Final = 16
+# Of what somebody else published; the oldest go.
+_REFUSED_KEPT: Final = 10_000
 _MARK_BYTES_MAX: Final = 1024 * 1024
 _STALE_WAIT_S: Final = 0.002
 _WRITERS_WAIT_S: Final = 0.3
@@ -101,6 +104,7 @@ class Streams(NamedTuple):
                 ("events", self.bytes_max, -1),
                 ("segments", self.bytes_max // _SEGMENTS_PART, -1),
                 ("mark", _MARK_BYTES_MAX, 1),
+                ("refused", self.bytes_max // _SEGMENTS_PART, _REFUSED_KEPT),
             )
         ]
         return origins[0]
@@ -192,6 +196,15 @@ class Streams(NamedTuple):
             hear(int(last), hurried == b"1")
 
         self.jetstream.listen(self.subject("end"), heard)
+
+    def refuse(self, message: Message) -> None:
+        """Keep what is no record where people find it; twice is once.
+
+        Raises:
+            UnavailableError: It may not be kept.
+        """
+        refused = [(f"{message.sequence}", message.data)]
+        self.jetstream.publish(self.subject("refused"), refused)
 
     def purge(self, kind: str, before: int) -> None:
         """Remove the messages before a sequence.
