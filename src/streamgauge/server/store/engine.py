@@ -160,9 +160,7 @@ class Engine:
                 raise RowsRefusedError(
                     f"the event engine refused rows: {error}", int(code[1])
                 ) from error
-            said = str(error)
-            if self._address.remote:
-                # Who asks over HTTP must not learn where it is.
-                _log.warning("the event engine refused %s: %s", what, error)
-                said = f"code {code[1]}" if code else "it does not answer"
+            # Who asks over HTTP must learn neither where it is nor what it was asked.
+            _log.warning("the event engine refused %s: %s", what, error)
+            said = f"code {code[1]}" if code else "it does not answer"
             raise UnavailableError(f"the event engine refused {what}: {said}") from error
