@@ -13,7 +13,13 @@ from streamgauge.core.clock import SystemClock
 from streamgauge.streams.kernel.connection import Connection
 from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.kernel.lookup import find_socket
-from streamgauge.streams.kernel.netlink import Identity, Listener, LostError, alive
+from streamgauge.streams.kernel.netlink import (
+    Destroyed,
+    Identity,
+    Listener,
+    LostError,
+    alive,
+)
 from streamgauge.streams.kernel.tcp_info import (
     NOTHING,
     TcpInfo,
@@ -23,6 +29,7 @@ from streamgauge.streams.kernel.tcp_info import (
     parse,
     read,
 )
+from streamgauge.streams.kernel.watch import Watch
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -85,6 +92,19 @@ class Stream:
         self.conclusions.append((certain, sent))
 
     def disown(self) -> None:
+        pass
+
+
+class Told:
+    """The local ports of sockets that are said to be gone."""
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+
+    def destroyed(self, gone: Destroyed) -> None:
+        self.ports.append(gone.port)
+
+    def look(self, *, lost: bool) -> None:
         pass
 
 
@@ -163,6 +183,25 @@ def test_announcements_of_other_ports_are_filtered(pair: Callable[[], Pair]) -> 
     found = list(listener.receive(0.5))
     listener.close()
     assert found == []
+
+
+def test_who_watches_a_port_is_told_of_no_other_where_the_filter_is_not_there_yet(
+    pair: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Listener, "only", lambda *_: None)
+    told = Told()
+    client, server = pair()
+    port = server.getsockname()[1]
+    watch = Watch(told.destroyed, told.look)
+    watch.listen(port)
+    server.close()
+    client.close()
+    until(lambda: port in told.ports)
+    last = pair()[1]
+    last.close()
+    until(lambda: told.ports.count(port) == 2)
+    watch.close()
+    assert set(told.ports) == {port}
 
 
 def test_lost_announcements_are_noticed(pair: Callable[[], Pair]) -> None:

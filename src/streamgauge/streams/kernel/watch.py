@@ -53,13 +53,13 @@ class Watch:
 
     def listen(self, port: int) -> None:
         """Hear of the sockets of a local port."""
-        # Beyond what a filter takes it lets everything pass, whatever the port.
-        if port in self._ports or len(self._ports) > FILTER_PORTS_MAX:
+        if port in self._ports:
             return
         self._ports.add(port)
         if self._thread is None:
             self._start()
-        if self._listener is not None:
+        # Beyond what a filter takes it lets everything pass, whatever the port.
+        if self._listener is not None and len(self._ports) <= FILTER_PORTS_MAX + 1:
             with contextlib.suppress(OSError):
                 self._listener.only(self._ports)
 
@@ -115,7 +115,8 @@ class Watch:
             return False
         try:
             for gone in self._listener.receive(_LOOK_S):
-                if (tell := self._tell()) is not None:
+                # The kernel announces late: others' ends pass before the filter is there.
+                if gone.port in self._ports and (tell := self._tell()) is not None:
                     tell(gone)
         except LostError:
             return True
