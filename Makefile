@@ -37,9 +37,11 @@ lint: $(VENV)/.dev ## Format, rules, types, layers
 bench: $(VENV)/.dev ## Print ratios against peers and limits, measured in one run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/.dev ## Two hundred rounds of SIGKILL on either side, 100,000 hostile bodies
-	STREAMGAUGE_SOAK_ROUNDS=200 STREAMGAUGE_SOAK_BODIES=100000 $(BIN)/python -m pytest \
-	  tests/e2e/test_sigkill.py tests/e2e/test_server_soak.py tests/integration/ingest/test_hostile_bodies.py -s --timeout 7200 $(ARGS)
+soak: $(VENV)/.dev ## Two hundred rounds of SIGKILL on either side, 100,000 hostile bodies, schemathesis
+	STREAMGAUGE_SOAK_ROUNDS=200 STREAMGAUGE_SOAK_BODIES=100000 STREAMGAUGE_SOAK_EXAMPLES=50 \
+	  $(BIN)/python -m pytest tests/e2e/test_sigkill.py tests/e2e/test_server_soak.py \
+	  tests/integration/ingest/test_hostile_bodies.py tests/integration/api/test_description.py \
+	  -s --timeout 7200 $(ARGS)
 
 capture: $(VENV)/.dev ## Measured bytes beside packet captures in network namespaces; as root
 	$(BIN)/python -m tests.wire $(ARGS)

@@ -216,7 +216,8 @@ def test_one_load_sent_fifty_times_over_weeks_by_eight_clients_is_billed_once(
     def send(number: int) -> int:
         body = bodies[number % 10 * 3 + number // 10 % 3]
         status, answer, _ = server.ask("POST", "/events/ingest", body)
-        assert (status, answer["ingested_count"]) == (200, 1_000)
+        assert status == 200, answer
+        assert answer["ingested_count"] == 1_000
         return sum(each["result"] == "stored" for each in answer["results"])
 
     for clock_ahead_s, rounds in ((0, 25), (DAY_S, 24), (35 * DAY_S, 1)):
