@@ -49,12 +49,14 @@ class StreamEnd(msgspec.Struct, frozen=True):
     def join(self, connections: Connections, exchange: SharingExchange) -> bool:
         """Serve ``exchange`` on it; return whether the kernel can be asked."""
         writer, stream = self.outgoing.writer, self.stream
+        buffers = stream.send.__self__.stream_buffers
         return self.outgoing.shared.join(
             connections,
             writer.get_extra_info("socket"),
             stream.stream_id,
             exchange,
-            is_closed=lambda: bool(stream.closed),
+            # Closed when its buffer was emptied, so the frame that ends it may be yet to come.
+            is_closed=lambda: bool(stream.closed) and stream.stream_id not in buffers,
             buffered_bytes=writer.transport.get_write_buffer_size(),
         )
 
