@@ -20,13 +20,16 @@ unexport PYTHONDONTWRITEBYTECODE
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PROJECT := $(UV_INSTALL) --no-deps --no-build-isolation --editable .
 
-.PHONY: demo test lint bench soak capture servers serve lock clean
+.PHONY: demo test cluster lint bench soak capture servers serve lock clean
 
 demo: $(VENV)/.demo ## Stream real video to several customers, through a SIGKILL, onto invoices
 	$(BIN)/streamgauge demo $(ARGS)
 
-test: $(VENV)/.dev ## Run every test
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+test: $(VENV)/.dev ## Run every test, but for those of a cluster
+	$(BIN)/python -m pytest -m "not cluster" -n 3 --dist worksteal $(ARGS)
+
+cluster: $(VENV)/.dev ## Run the tests that start the servers of a cluster
+	$(BIN)/python -m pytest -m cluster -n 3 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Format, rules, types, layers
 	$(BIN)/ruff format --check .

@@ -22,6 +22,8 @@ from tests.integration.ingest.conftest import Server
 from tests.integration.log.conftest import Nodes
 from tests.integration.log.test_serving import event, meter, sent, usage
 
+pytestmark = pytest.mark.cluster
+
 BATCHES, BATCH_EVENTS = 60, 50
 ROLES = ("writer", "writer", "api", "api")
 

@@ -24,6 +24,8 @@ from streamgauge.server.ingest.rules import WireEvent
 from streamgauge.server.ingest.stream_log import ByKnownIds, StreamLog
 from streamgauge.server.ingest.streams import Streams
 
+pytestmark = pytest.mark.cluster
+
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TEST = Scope("bus_1", "test_mode")
 LIVE = Scope("bus_1", "live_mode")

@@ -12,6 +12,8 @@ from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.ingest.stream_log import StreamLog
 from streamgauge.server.ingest.wal import Wal
 
+pytestmark = pytest.mark.cluster
+
 
 class NoRepeats:
     """Judges that nothing is a repeat."""

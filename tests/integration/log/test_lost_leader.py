@@ -23,6 +23,8 @@ from tests.integration.log.test_followers import (
     writer,
 )
 
+pytestmark = pytest.mark.cluster
+
 
 async def send(
     entered: Entrance, name: str, acknowledged: dict[str, int], stop: asyncio.Event

@@ -13,6 +13,8 @@ from streamgauge.server.ingest.jetstream import JetStream
 from tests.integration.ingest.conftest import Server
 from tests.integration.log.conftest import Nodes
 
+pytestmark = pytest.mark.cluster
+
 YEAR = {"start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z"}
 
 

@@ -84,7 +84,9 @@ class Shelf:
         self.store.close()
 
 
-@pytest.fixture(scope="session", params=["embedded", "http"])
+@pytest.fixture(
+    scope="session", params=["embedded", pytest.param("http", marks=pytest.mark.cluster)]
+)
 def new_dsn(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[], str]:

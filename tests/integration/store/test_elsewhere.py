@@ -24,6 +24,8 @@ from tests.in_process import SUM, served
 from tests.integration.store.conftest import Shelf
 from tests.postgresql import Cluster
 
+pytestmark = pytest.mark.cluster
+
 
 def body(first: int) -> dict[str, Any]:
     events = [
