@@ -135,9 +135,9 @@ class Gunicorn:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         bind = f"127.0.0.1:{self.port}"
-        command = ["-m", "gunicorn", "-w", "4", "-b", bind, *options, "streaming_app:app"]
+        command = ["-m", "gunicorn", "--no-control-socket", "-w", "4", "-b", bind, *options]
         self.process = subprocess.Popen(
-            [sys.executable, *command],
+            [sys.executable, *command, "streaming_app:app"],
             cwd=tmp_path,
             env={**os.environ, "URL": recorder.url, "SPOOLS": str(tmp_path / "spools")},
             stderr=subprocess.DEVNULL,
