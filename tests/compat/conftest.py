@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import CATALOG
 
 STOP_S = 30
 
@@ -37,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         if not url:
             pytest.fail(log.read_text())
         # As `streamgauge keys create` does it: on the files, while the server runs.
-        catalog = Catalog(data_dir / FILE_NAME)
+        catalog = Catalog(data_dir / CATALOG)
         token = catalog.keys.create(mode="test_mode", name="compat").token
         catalog.close()
         try:

@@ -18,6 +18,7 @@ from streamgauge.cli.output import Format, emit_one, output_option
 from streamgauge.cli.progress import waiting
 from streamgauge.core.errors import LockedError
 from streamgauge.core.units import format_bytes
+from streamgauge.server.layout import BACKUPS
 
 if TYPE_CHECKING:
     from streamgauge.server.backup.manifest import Manifest
@@ -55,7 +56,6 @@ def backup(destination: Path, data_dir: Path, output: Format) -> None:
     with extra("server"):
         from streamgauge.server.backup import copying  # noqa: PLC0415 - the extra may be missing
         from streamgauge.server.backup.holding import Held, free_to_copy  # noqa: PLC0415
-        from streamgauge.server.layout import BACKUPS  # noqa: PLC0415
 
     copying.check_destination(destination, data_dir)
     with operator_exchange(data_dir) as exchange, free_to_copy(data_dir) as free:

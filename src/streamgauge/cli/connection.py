@@ -19,9 +19,8 @@ from streamgauge.cli.output import hint
 from streamgauge.cli.transport import over_tcp, over_unix_socket
 from streamgauge.core.errors import ConfigurationError, UnauthorizedError, UnavailableError
 from streamgauge.core.events import MODES
+from streamgauge.server.layout import ADMIN_SOCKET
 
-SOCKET_NAME: Final = "admin.sock"
-ADDRESS_NAME: Final = "server.url"
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 URL_VARIABLE: Final = "STREAMGAUGE_URL"
 KEY_VARIABLES: Final = ("STREAMGAUGE_API_KEY", "DODO_PAYMENTS_API_KEY")
@@ -81,7 +80,7 @@ def choose(url: str | None, data_dir: Path | None, mode: str | None) -> Iterator
 @contextlib.contextmanager
 def operator_exchange(data_dir: Path) -> Iterator[Exchange]:
     """Give what asks the server on ``data_dir``, or the same parts in here if none runs."""
-    path = data_dir / SOCKET_NAME
+    path = data_dir / ADMIN_SOCKET
     if is_answered(path):
         yield over_unix_socket(path)
         return

@@ -12,6 +12,7 @@ import click
 from streamgauge.cli.extras import extra
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import InvalidInputError
+from streamgauge.server.layout import CATALOG, ELSEWHERE
 
 if TYPE_CHECKING:
     from streamgauge.server.catalog import Catalog
@@ -58,15 +59,11 @@ def catalog_of(
         UnavailableError: PostgreSQL cannot be reached.
     """
     with extra("server"):
-        from streamgauge.server.catalog import (  # noqa: PLC0415 - the extra may be missing
-            ELSEWHERE,
-            FILE_NAME,
-            Catalog,
-        )
-    path = data_dir / FILE_NAME
+        from streamgauge.server.catalog import Catalog  # noqa: PLC0415 - the extra may be missing
+    path = data_dir / CATALOG
     known = catalog_url or path.exists() or path.with_name(ELSEWHERE).exists()
     if not create and not known:
-        raise InvalidInputError("--data-dir", str(data_dir), f"hold a server's {FILE_NAME}")
+        raise InvalidInputError("--data-dir", str(data_dir), f"hold a server's {CATALOG}")
     OsDirectory(data_dir, create=create)
     catalog = Catalog(path, url=catalog_url or None)
     try:

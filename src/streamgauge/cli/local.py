@@ -18,13 +18,12 @@ from streamgauge.cli.extras import extra
 from streamgauge.cli.progress import waiting
 from streamgauge.core.errors import InvalidInputError, UnavailableError
 from streamgauge.core.limits import CLI_ANSWER_BYTES_MAX
+from streamgauge.server.layout import CATALOG, ELSEWHERE
 
 with extra("server"):
     from streamgauge.server.app import Opened, create_app
-    from streamgauge.server.catalog import ELSEWHERE
     from streamgauge.server.catalog.counts import counts
     from streamgauge.server.config import load
-    from streamgauge.server.layout import CATALOG
     from streamgauge.server.run import Operator
     from streamgauge.server.telemetry import configure_logging
 

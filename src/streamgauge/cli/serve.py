@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from streamgauge.cli.client import Client
-from streamgauge.cli.connection import ADDRESS_NAME, SOCKET_NAME
 from streamgauge.cli.data_dir import data_dir_option
 from streamgauge.cli.extras import extra
 from streamgauge.cli.output import hint
 from streamgauge.cli.transport import over_unix_socket
 from streamgauge.core.errors import StreamgaugeError
+from streamgauge.server.layout import ADDRESS, ADMIN_SOCKET
 
 if TYPE_CHECKING:
     from streamgauge.server.run import Ready
@@ -118,8 +118,8 @@ def sign_in(data_dir: Path, url: str | None) -> None:
 
     It signs a browser in, once, within ten minutes.
     """
-    path = link_path(data_dir / SOCKET_NAME)
-    click.echo((url or (data_dir / ADDRESS_NAME).read_text().strip()).rstrip("/") + path)
+    path = link_path(data_dir / ADMIN_SOCKET)
+    click.echo((url or (data_dir / ADDRESS).read_text().strip()).rstrip("/") + path)
 
 
 def link_path(admin_socket: Path) -> str:

@@ -10,25 +10,23 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from streamgauge.cli.connection import SOCKET_NAME, is_answered
+from streamgauge.cli.connection import is_answered
 from streamgauge.cli.findings import Finding, failed, ok, warning
 from streamgauge.cli.transport import over_unix_socket
 from streamgauge.core.clock import Clock, SystemClock, utc
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import ConfigurationError, UnavailableError
+from streamgauge.server.layout import ADMIN_SOCKET, CATALOG, ELSEWHERE, LOCK
 
-_CATALOG: Final = "catalog.sqlite"
-_ELSEWHERE: Final = "catalog.elsewhere"
-_LOCK: Final = "server.lock"
 # A clock may be set back by this much; an hour and more is a wrong clock.
 _AHEAD_S_MAX: Final = 3_600
 
 
 def server_findings(data_dir: Path, clock: Clock | None = None) -> Iterator[Finding]:
     """Yield how a data directory stands; a running server is asked, not disturbed."""
-    yield _catalog(data_dir / _CATALOG)
+    yield _catalog(data_dir / CATALOG)
     yield _files_from_the_future(data_dir, clock or SystemClock())
-    path = data_dir / SOCKET_NAME
+    path = data_dir / ADMIN_SOCKET
     if is_answered(path):
         yield _readiness(path)
     else:
@@ -36,7 +34,7 @@ def server_findings(data_dir: Path, clock: Clock | None = None) -> Iterator[Find
 
 
 def _catalog(path: Path) -> Finding:
-    if (elsewhere := path.with_name(_ELSEWHERE)).exists():
+    if (elsewhere := path.with_name(ELSEWHERE)).exists():
         return ok(
             "data: catalog", f"in {elsewhere.read_text().strip()}; /readyz says if it answers"
         )
@@ -79,10 +77,10 @@ def _readiness(path: Path) -> Finding:
 
 
 def _lock(data_dir: Path) -> Finding:
-    if not (data_dir / _LOCK).exists():
+    if not (data_dir / LOCK).exists():
         return ok("server", "never ran on this directory")
     try:
-        lock = OsDirectory(data_dir).lock(_LOCK)
+        lock = OsDirectory(data_dir).lock(LOCK)
     except (ConfigurationError, OSError) as error:
         return failed("server", f"its lock cannot be tried: {error}")
     if lock is None:

@@ -1,26 +1,17 @@
-"""What lies where in a data directory."""
+"""What lies where in a data directory: names alone, so that commands know them without a server."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from streamgauge.server.catalog import FILE_NAME as CATALOG
-from streamgauge.server.catalog.secret import FILE_NAME as SECRET
-
-__all__ = [
-    "BACKUPS",
-    "BACKUP_LOCK",
-    "CATALOG",
-    "ENGINE",
-    "IDS",
-    "IDS_FOLLOWED",
-    "LOCK",
-    "LOG",
-    "QUARANTINE",
-    "RESTORING",
-    "SECRET",
-]
-
+CATALOG: Final = "catalog.sqlite"
+ELSEWHERE: Final = "catalog.elsewhere"
+"""Beside the catalog's place: names the database that has this directory's catalog instead."""
+SECRET: Final = "secret"  # noqa: S105 - the name of its file
+ORIGIN: Final = "log.origin"
+ADMIN_SOCKET: Final = "admin.sock"
+ADDRESS: Final = "server.url"
+"""Holds the base URL while a server runs, for whoever has the directory but not the port."""
 LOCK: Final = "server.lock"
 ENGINE: Final = "engine"
 LOG: Final = "log"

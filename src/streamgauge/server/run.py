@@ -24,13 +24,11 @@ from streamgauge.server.app import Opened, RunningParts, create_app
 from streamgauge.server.config import Config
 from streamgauge.server.connections import BoundedHttp
 from streamgauge.server.front import tls_context, warn_of_plain_http, with_cors
+from streamgauge.server.layout import ADDRESS, ADMIN_SOCKET
 from streamgauge.server.telemetry import configure_logging
 
 _log = logging.getLogger("streamgauge.server")
 
-ADMIN_SOCKET: Final = "admin.sock"
-ADDRESS: Final = "server.url"
-"""Holds the base URL while a server runs, for whoever has the directory but not the port."""
 _SOCKET_PATH_BYTES_MAX: Final = 100
 _BACKLOG: Final = 2_048
 _KEEP_ALIVE_S: Final = 75

@@ -18,7 +18,8 @@ import dodopayments
 import pytest
 from dodopayments import AsyncDodoPayments, DodoPayments
 
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import CATALOG
 
 NUMBERS = count()
 TERABYTE = 10**12
@@ -217,7 +218,7 @@ def test_the_raw_and_the_streamed_answer_have_the_type_of_json(
 
 
 def test_a_read_only_key_is_told_so_once(server: Any) -> None:
-    catalog = Catalog(server.data_dir / FILE_NAME)
+    catalog = Catalog(server.data_dir / CATALOG)
     token = catalog.keys.create(mode="test_mode", name="r", scope="read").token
     catalog.close()
     with DodoPayments(bearer_token=token, base_url=server.url, max_retries=5) as reader:
@@ -239,7 +240,7 @@ def limited(tmp_path: Path) -> Iterator[tuple[str, str]]:
     ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        catalog = Catalog(tmp_path / "data" / FILE_NAME)
+        catalog = Catalog(tmp_path / "data" / CATALOG)
         token = catalog.keys.create(mode="test_mode", name="limited").token
         catalog.close()
         yield url, token

@@ -15,7 +15,7 @@ from streamgauge.core.metadata import canonical, canonical_mapping
 from streamgauge.core.units import ByteUnit
 from streamgauge.server.billing import Billing, Whose
 from streamgauge.server.billing.periods import cycle
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.customers import NewCustomer
 from streamgauge.server.catalog.meters import NewMeter
 from streamgauge.server.catalog.products import NewProduct, Product, TaxCategory
@@ -26,6 +26,7 @@ from streamgauge.server.catalog.subscriptions import (
 )
 from streamgauge.server.ingest.rows import Head, encode, numbered
 from streamgauge.server.ingest.rules import WireEvent
+from streamgauge.server.layout import CATALOG
 from streamgauge.server.metering.filters import (
     Condition,
     Conjunction,
@@ -62,7 +63,7 @@ class Company:
 
     def __init__(self, path: Path, store: EventStore) -> None:
         self.clock = SetClock(datetime(2026, 3, 15, 12, 0, tzinfo=UTC))
-        self.catalog = Catalog(path / FILE_NAME, clock=self.clock)
+        self.catalog = Catalog(path / CATALOG, clock=self.clock)
         self.store = store
         self.billing = Billing(self.catalog, store, clock=self.clock)
         self.cut = 0

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from streamgauge.server.app import Opened, create_app
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.meters import NewMeter
 from streamgauge.server.config import Config
+from streamgauge.server.layout import CATALOG
 from streamgauge.server.metering.meter import Aggregation, AggregationType
 from streamgauge.server.telemetry import configure_logging
 
@@ -164,7 +165,7 @@ def test_filters_inside_one_another_count_what_they_say(tmp_path: Path) -> None:
 def test_a_key_revoked_on_the_files_stops_a_running_server_at_once(tmp_path: Path) -> None:
     async def work(opened: Opened, http: httpx.AsyncClient) -> None:
         assert (await http.get("/events")).status_code == 200
-        beside = Catalog(tmp_path / "data" / FILE_NAME)
+        beside = Catalog(tmp_path / "data" / CATALOG)
         (key,) = beside.keys.list()
         beside.keys.revoke(key.id)
         beside.close()

@@ -22,7 +22,8 @@ from streamgauge.cli.root import run
 from streamgauge.core.errors import ConfigurationError, CorruptError, InvalidInputError, LockedError
 from streamgauge.core.ids import event_id, new_writer_id
 from streamgauge.server.backup import copying, holding, manifest, restoring
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import CATALOG
 from streamgauge.server.store import EventStore
 
 MAIN = "import sys; from streamgauge.cli import main; sys.exit(main())"
@@ -115,7 +116,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory, server_type: Any) -> dict[st
     """A backup that was taken under load, and what the clients know of it."""
     path = tmp_path_factory.mktemp("backup")
     running = server_type(path / "data", path / "log")
-    catalog = Catalog(running.data_dir / FILE_NAME)
+    catalog = Catalog(running.data_dir / CATALOG)
     token = catalog.keys.create(mode="test_mode", name="t").token
     catalog.close()
     try:

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from streamgauge.cli.connection import SOCKET_NAME
 from streamgauge.cli.root import run
 from streamgauge.cli.serve import link_path
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import ADMIN_SOCKET, CATALOG
 from tests.postgresql import Cluster
 from tests.wire.certificate import write_certificate
 
@@ -41,7 +41,7 @@ def exposed(
 
 
 def new_token(server: Any) -> str:
-    catalog = Catalog(server.data_dir / FILE_NAME)
+    catalog = Catalog(server.data_dir / CATALOG)
     try:
         return catalog.keys.create(mode="test_mode", name="t").token
     finally:
@@ -118,7 +118,7 @@ def test_keys_that_travel_unencrypted_are_warned_of(
     running = server_type(tmp_path / "data", tmp_path / "log", *options)
     try:
         assert ("keys travel unencrypted" in running.log.read_text()) is warned
-        path = link_path(running.data_dir / SOCKET_NAME)
+        path = link_path(running.data_dir / ADMIN_SOCKET)
         proxied = {"x-forwarded-proto": "https"}
         cookie = httpx.get(running.local_url + path, headers=proxied).headers["set-cookie"]
         assert ("secure" in cookie.lower()) is not warned
@@ -154,7 +154,7 @@ def test_keys_of_a_catalog_in_postgresql_are_made_there_and_nowhere_else(
     assert httpx.get(f"{running.url}/meters", headers=headers).status_code == 200
     assert run(create) != 0
     assert "give it as --catalog" in capsys.readouterr().err
-    assert not (tmp_path / "data" / FILE_NAME).exists()
+    assert not (tmp_path / "data" / CATALOG).exists()
     assert run(["doctor", *where]) == 0
     assert "in postgresql://" in capsys.readouterr().out
     assert running.stop() == 0

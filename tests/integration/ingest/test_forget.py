@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from streamgauge.core.disk import OsDirectory
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
 from streamgauge.server.ingest.quarantine import Quarantine
+from streamgauge.server.layout import CATALOG
 
 SECRETS = ("ann@example.com", "Ann Archer", "12 Elm Street", "+15550100", "10.9.8.7", "vat-77")
 MONTH = {"start": "2026-02-01T00:00:00Z", "end": "2026-03-01T00:00:00Z"}
@@ -83,13 +84,13 @@ def known(server: Any, client: httpx.Client) -> None:
 def holds(server: Any, text: str) -> list[str]:
     """Return the files of the log, the quarantine and the catalog that hold a text."""
     files = [*(server.data_dir / "log").rglob("*"), *(server.data_dir / "quarantine").glob("*")]
-    files += server.data_dir.glob(f"{FILE_NAME}*")
+    files += server.data_dir.glob(f"{CATALOG}*")
     return [path.name for path in files if path.is_file() and text.encode() in path.read_bytes()]
 
 
 def subscribe(server: Any) -> None:
     """Put a subscription of the customer into the catalog, as its table has it."""
-    catalog = Catalog(server.data_dir / FILE_NAME)
+    catalog = Catalog(server.data_dir / CATALOG)
     product = catalog.products.list("test_mode")[0].product_id
     with catalog.database.write() as connection:
         connection.exec_driver_sql(
@@ -170,12 +171,12 @@ def test_what_was_interrupted_goes_on_at_the_next_start(server: Any) -> None:
     with server.client() as client:
         before = bill(client)
     server.kill()
-    catalog = Catalog(server.data_dir / FILE_NAME)
+    catalog = Catalog(server.data_dir / CATALOG)
     catalog.forgotten.begin("test_mode", "cus_1")
     catalog.close()
     server.start()
     end = time.monotonic() + 30
-    catalog = Catalog(server.data_dir / FILE_NAME)
+    catalog = Catalog(server.data_dir / CATALOG)
     while catalog.forgotten.unfinished():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -16,8 +16,9 @@ from streamgauge.core.clock import SystemClock
 from streamgauge.core.errors import UnavailableError
 from streamgauge.server.api import customers, keys, meters, products, subscriptions, unsupported
 from streamgauge.server.api.routes import not_found, refusing_routes, routes
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
+from streamgauge.server.layout import CATALOG
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.parts import Parts
 from streamgauge.server.rates import Rates
@@ -83,7 +84,7 @@ def catalog_url(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture
 def parts(tmp_path: Path, catalog_url: str | None) -> Iterator[CatalogParts]:
-    catalog = Catalog(tmp_path / FILE_NAME, url=catalog_url)
+    catalog = Catalog(tmp_path / CATALOG, url=catalog_url)
     yield CatalogParts(catalog=catalog)
     catalog.close()
 

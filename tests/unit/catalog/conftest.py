@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.database import Database
 from streamgauge.server.catalog.postgresql import PostgresqlDatabase
 from streamgauge.server.catalog.sqlite import SqliteDatabase
+from streamgauge.server.layout import CATALOG
 from tests.postgresql import Cluster
 
 
@@ -34,7 +35,7 @@ class Place:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
-        self.path = directory / FILE_NAME
+        self.path = directory / CATALOG
 
     def open(self, **options: Any) -> Catalog:
         return Catalog(self.path, url=self.url, **options)

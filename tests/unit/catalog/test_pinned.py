@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 from streamgauge.core.errors import UnavailableError, UnsupportedError
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.counts import counts
 from streamgauge.server.catalog.customers import NewCustomer
 from streamgauge.server.catalog.pinned import pin
 from streamgauge.server.catalog.postgresql import PostgresqlDatabase
+from streamgauge.server.layout import CATALOG
 
 ANN = NewCustomer(email="ann@example.com", name="Ann")
 
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Iterator[Catalog]:
-    opened = Catalog(tmp_path / FILE_NAME)
+    opened = Catalog(tmp_path / CATALOG)
     yield opened
     opened.close()
 

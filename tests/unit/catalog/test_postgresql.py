@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from streamgauge.core.errors import ConfigurationError, MissingExtraError, UnavailableError
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.customers import NewCustomer
 from streamgauge.server.catalog.migrations import MIGRATIONS
 from streamgauge.server.catalog.postgresql import PostgresqlDatabase
+from streamgauge.server.layout import CATALOG
 from tests.postgresql import Cluster
 
 pytestmark = pytest.mark.postgresql
@@ -40,7 +41,7 @@ def url(postgresql_cluster: Cluster) -> str:
 
 @pytest.fixture
 def catalog(tmp_path: Path, url: str) -> Iterator[Catalog]:
-    opened = Catalog(tmp_path / FILE_NAME, url=url)
+    opened = Catalog(tmp_path / CATALOG, url=url)
     yield opened
     opened.close()
 
@@ -73,7 +74,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_password_untold(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(UnavailableError) as refused:
-        Catalog(tmp_path / FILE_NAME, url=f"postgresql://ann:hush@127.0.0.1:{port}/catalog")
+        Catalog(tmp_path / CATALOG, url=f"postgresql://ann:hush@127.0.0.1:{port}/catalog")
     assert str(refused.value) == "the catalog cannot be read now"
     assert str(port) in caplog.text
     assert "hush" not in caplog.text
@@ -111,14 +112,14 @@ def test_a_database_of_another_encoding_is_refused(
     )
     url = postgresql_cluster.url().replace("/postgres?", "/latin?")
     with pytest.raises(ConfigurationError, match="encoding LATIN1"):
-        Catalog(tmp_path / FILE_NAME, url=url)
+        Catalog(tmp_path / CATALOG, url=url)
 
 
 def test_a_server_that_may_lose_changes_is_warned_of(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, url: str
 ) -> None:
     with caplog.at_level(logging.WARNING, "streamgauge.server.catalog"):
-        Catalog(tmp_path / FILE_NAME, url=url).close()
+        Catalog(tmp_path / CATALOG, url=url).close()
     assert "has fsync=off" in caplog.text
 
 
@@ -126,7 +127,7 @@ def test_processes_that_start_at_once_migrate_once(
     tmp_path: Path, postgresql_cluster: Cluster
 ) -> None:
     schema = postgresql_cluster.new_schema()
-    arguments = [str(tmp_path / FILE_NAME), postgresql_cluster.url(schema)]
+    arguments = [str(tmp_path / CATALOG), postgresql_cluster.url(schema)]
     starting = [
         subprocess.Popen(
             [sys.executable, "-c", START, *arguments],
@@ -155,9 +156,9 @@ def test_processes_with_directories_of_their_own_share_keys_by_one_secret(
     other = tmp_path / "other"
     other.mkdir()
     with pytest.raises(ConfigurationError, match="copy it from a process that has it"):
-        Catalog(other / FILE_NAME, url=url)
+        Catalog(other / CATALOG, url=url)
     shutil.copy(tmp_path / "secret", other)
-    shared = Catalog(other / FILE_NAME, url=url)
+    shared = Catalog(other / CATALOG, url=url)
     assert shared.keys.authenticate(made.token) == made.key
     catalog.keys.revoke(made.key.id)
     assert shared.keys.authenticate(made.token) is None

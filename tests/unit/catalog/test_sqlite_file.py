@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from streamgauge.core.errors import ConfigurationError
-from streamgauge.server.catalog import FILE_NAME, Catalog
+from streamgauge.server.catalog import Catalog
+from streamgauge.server.layout import CATALOG
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / FILE_NAME
+    return tmp_path / CATALOG
 
 
 @pytest.mark.parametrize("offset", [0, 20])
@@ -39,6 +40,6 @@ def test_a_directory_in_place_of_the_file_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("name", ["a%41b", "a b", "a'\u00fcb", "%"])
 def test_the_file_is_where_the_path_says_whatever_its_letters(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    Catalog(tmp_path / name / FILE_NAME).close()
-    assert (tmp_path / name / FILE_NAME).stat().st_size > 0
+    Catalog(tmp_path / name / CATALOG).close()
+    assert (tmp_path / name / CATALOG).stat().st_size > 0
     assert [path.name for path in tmp_path.iterdir()] == [name]

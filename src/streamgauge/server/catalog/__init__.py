@@ -5,6 +5,6 @@ every key and every query, a change is kept whole or not at all, and a key that 
 process stops working with the next request.
 """
 
-from streamgauge.server.catalog.catalog import ELSEWHERE, FILE_NAME, Catalog
+from streamgauge.server.catalog.catalog import Catalog
 
-__all__ = ["ELSEWHERE", "FILE_NAME", "Catalog"]
+__all__ = ["Catalog"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import os
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import insert, select, update
 
@@ -23,14 +22,10 @@ from streamgauge.server.catalog.plans import Plans
 from streamgauge.server.catalog.postgresql import PostgresqlDatabase
 from streamgauge.server.catalog.products import Products
 from streamgauge.server.catalog.schema import api_keys, businesses
-from streamgauge.server.catalog.secret import FILE_NAME as SECRET
 from streamgauge.server.catalog.secret import derived, open_secret
 from streamgauge.server.catalog.sqlite import SqliteDatabase
 from streamgauge.server.catalog.subscriptions import Subscriptions
-
-FILE_NAME: Final = "catalog.sqlite"
-ELSEWHERE: Final = "catalog.elsewhere"
-"""Beside the file's place: names the database that has this directory's catalog instead."""
+from streamgauge.server.layout import ELSEWHERE, SECRET
 
 
 class Catalog:

@@ -12,8 +12,8 @@ from typing import Final
 
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.ids import Entropy
+from streamgauge.server.layout import SECRET
 
-FILE_NAME: Final = "secret"
 _SECRET_BYTES: Final = 32
 
 
@@ -28,7 +28,7 @@ def open_secret(directory: Path, *, may_create: bool, entropy: Entropy = os.uran
     Raises:
         ConfigurationError: It is missing though keys exist, or it is not 32 bytes.
     """
-    path = directory / FILE_NAME
+    path = directory / SECRET
     if may_create and not path.exists():
         _create(path, entropy(_SECRET_BYTES))
     try:

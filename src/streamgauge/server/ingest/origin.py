@@ -9,8 +9,8 @@ from typing import Final
 
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.ids import Entropy
+from streamgauge.server.layout import ORIGIN
 
-FILE_NAME: Final = "log.origin"
 STREAM_NAME: Final = "stream.origin"
 _ORIGIN: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -26,7 +26,7 @@ def check_place(data_dir: Path, engine: Path, store: str | None) -> None:
     Raises:
         ConfigurationError: The directory's events are elsewhere, or here.
     """
-    if store is None and (data_dir / FILE_NAME).exists():
+    if store is None and (data_dir / ORIGIN).exists():
         raise ConfigurationError(
             f"the events of {data_dir} are in a ClickHouse server; give it as --store or "
             "STREAMGAUGE_STORE"
@@ -49,7 +49,7 @@ def origin_of(data_dir: Path, *, origin: str | None = None, entropy: Entropy = o
     Raises:
         ConfigurationError: The file holds something else.
     """
-    found = _noted(data_dir / FILE_NAME, origin or entropy(16).hex())
+    found = _noted(data_dir / ORIGIN, origin or entropy(16).hex())
     if origin is not None and found != origin:
         raise ConfigurationError(
             f"{data_dir} fills its store from the ingest log {found}, and this one is {origin}"
