@@ -176,7 +176,7 @@ class Response(Exchange):
             if unseen_bytes > 0:
                 await self._promise(unseen_bytes)
         if self.add is None and self._metering.asks_for_heads:
-            await self._find_payer(0)
+            await self.find_payer(0)
         self.end()
 
     async def _count(self, size: int) -> None:
@@ -188,7 +188,7 @@ class Response(Exchange):
         if self._writer.chunked:
             self.handed.framing += chunk_bytes(size)
         if self.add is None:
-            await self._find_payer(size)
+            await self.find_payer(size)
         else:
             self.add(size)
 
@@ -207,15 +207,7 @@ class Response(Exchange):
     async def _promise(self, size: int) -> None:
         self.promise(size)
         if self.add is None:
-            await self._find_payer(0)
-
-    async def _find_payer(self, size: int) -> None:
-        self.add = self.hold
-        self.hold(size)
-        payer = self._payer or await self._metering.attribution.find(self.request())
-        payer = self._payer or payer
-        if payer is not None and self.is_owed:
-            self.bill(payer)
+            await self.find_payer(0)
 
 
 def _unframed(size: int) -> int:

@@ -104,7 +104,7 @@ class Response(Exchange):
             size = message_size(message)
         if size:
             if self.add is None:
-                await self._find_payer(size)
+                await self.find_payer(size)
             else:
                 self.add(size)
         return message
@@ -195,23 +195,14 @@ class Response(Exchange):
         self.handed.framing += chunk_bytes(size) + (LAST_CHUNK_BYTES if is_last else 0)
 
     async def _find_payer_and_send(self, message: Message, size: int) -> None:
-        await self._find_payer(size)
+        await self.find_payer(size)
         await self._send(message)
 
     async def find_payer_of_head(self) -> None:
         """Find out who pays for what carried no payload, if that is not known."""
         if self._lacks_payer_of_head:
-            await self._find_payer(0)
+            await self.find_payer(0)
 
     @property
     def _lacks_payer_of_head(self) -> bool:
         return self.add is None and self._metering.asks_for_heads
-
-    async def _find_payer(self, size: int) -> None:
-        # Bytes that other tasks send meanwhile wait for the answer without waiting themselves.
-        self.add = self.hold
-        self.hold(size)
-        payer = self._payer or await self._metering.attribution.find(self.request())
-        payer = self._payer or payer
-        if payer is not None and self.is_owed:
-            self.bill(payer)

@@ -140,6 +140,18 @@ class PaidStream:
         self.add = session.add
         self.counter = session if _STORES_ARE_WHOLE else _UNCOUNTED
 
+    async def find_payer(self, size: int) -> None:
+        """Ask who pays, and bill ``size`` bytes and what other tasks send meanwhile to them."""
+        # Those wait for the answer without waiting themselves.
+        self.add = self.hold
+        self.hold(size)
+        request = self.request()
+        assert request is not None, "where there is none, who pays is named at the start"
+        payer = self._payer or await self._metering.attribution.find(request)
+        payer = self._payer or payer
+        if payer is not None and self.is_owed:
+            self.bill(payer)
+
     def payload_counted(self) -> int:
         """Return the bytes of payload so far, without what is only promised."""
         counted = sum(span.session.total for span in self._spans)
