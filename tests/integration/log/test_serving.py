@@ -10,6 +10,7 @@ import pytest
 
 from streamgauge.core.errors import ConfigurationError
 from streamgauge.server.ingest.jetstream import JetStream
+from streamgauge.server.ingest.stream_log import STREAMS_KEEP
 from tests.integration.ingest.conftest import Server
 from tests.integration.log.conftest import Nodes
 
@@ -78,6 +79,15 @@ def test_a_server_over_jetstream_bills_once_across_kills_and_a_lost_data_directo
         with server.start().client() as client:
             assert sent(client, 1, 6, 7) == ["duplicate", "duplicate", "stored"]
             assert usage(client, made) == (7, "70")
+            who = {"customer_id": "cus_1", "email": "ann@example.com", "name": "Ann"}
+            client.post("/customers", json=who).raise_for_status()
+            personal = event(10) | {"metadata": {"bytes": 10, "address": "10.1.1.1"}}
+            client.post("/events/ingest", json={"events": [personal]}).raise_for_status()
+            forgotten = client.post("/v1/customers/cus_1/forget").raise_for_status().json()
+            assert forgotten["by_hand"] == [STREAMS_KEEP]
+            kept = client.get("/events/stream10").json()["metadata"]
+            assert kept == {"bytes": 10, "streamgauge_forgotten": True}
+            assert usage(client, made) == (8, "80")
         assert server.stop() == 0
         assert not list((server.data_dir).glob("log/*"))
     finally:

@@ -24,7 +24,7 @@ from streamgauge.server.ingest.entrance import Entrance
 from streamgauge.server.ingest.event_path import Cut, PipelineState, Swept
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.progress import Progress
-from streamgauge.server.ingest.stream_log import StreamLog
+from streamgauge.server.ingest.stream_log import STREAMS_KEEP, StreamLog
 from streamgauge.server.ingest.streams import Streams
 from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
@@ -34,7 +34,6 @@ _log: Final = logging.getLogger("streamgauge.server.ingest")
 _REFRESH_S: Final = 0.25
 # A rollup of many meters is planned between two inserts.
 _ROLLUP_WAIT_S: Final = 30.0
-_STREAMS_KEEP: Final = "the streams of the log, until the store has some more segments"
 _QUARANTINE_ELSEWHERE: Final = "the quarantine of the process that writes; ask it"
 _ROLLUP: Final = "rollup"
 
@@ -180,16 +179,16 @@ class ClusterPath:
             OSError: The disk refuses; the same call may be made again.
             UnavailableError: Not all events are in the store yet; as above.
         """
-        position, by_hand = await self.caught_up(), [_STREAMS_KEEP]
+        position = await self.caught_up()
         if self._writing is None:
-            by_hand.append(_QUARANTINE_ELSEWHERE)
+            by_hand = [STREAMS_KEEP, _QUARANTINE_ELSEWHERE]
         else:
-            await self._writing.pipeline.forget(rule)
+            by_hand = (await self._writing.pipeline.forget(rule)).by_hand
         return Swept(position=position, by_hand=by_hand)
 
     def state(self) -> PipelineState:
         """Return what the path says about itself."""
-        state = _NOTHING if self._writing is None else self._writing.pipeline.state()
+        state = PipelineState() if self._writing is None else self._writing.pipeline.state()
         trouble = [*state.trouble, *filter(None, [self._trouble])]
         if self._entrance is None:
             return msgspec.structs.replace(state, trouble=trouble, refused=self.refused)
@@ -266,18 +265,3 @@ class ClusterPath:
             self._writing.log.refresh()
             if self._writing.log.newest() > before:
                 self._writing.pipeline.wake()
-
-
-_NOTHING: Final = PipelineState(
-    trouble=[],
-    damage=[],
-    counts=Counter(),
-    refused=Counter(),
-    set_aside=0,
-    inserted_rows=0,
-    queued_bytes=0,
-    lag_s=0.0,
-    log_bytes=0,
-    known_runs=0,
-    known_foreign=0,
-)

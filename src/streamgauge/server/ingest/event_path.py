@@ -65,17 +65,17 @@ class PipelineState(msgspec.Struct, frozen=True, kw_only=True):
         known_foreign: Other ids that are remembered.
     """
 
-    trouble: list[str]
-    damage: list[str]
-    counts: Counter[str]
-    refused: Counter[str]
-    set_aside: int
-    inserted_rows: int
-    queued_bytes: int
-    lag_s: float
-    log_bytes: int
-    known_runs: int
-    known_foreign: int
+    trouble: list[str] = []
+    damage: list[str] = []
+    counts: Counter[str] = msgspec.field(default_factory=Counter)
+    refused: Counter[str] = msgspec.field(default_factory=Counter)
+    set_aside: int = 0
+    inserted_rows: int = 0
+    queued_bytes: int = 0
+    lag_s: float = 0.0
+    log_bytes: int = 0
+    known_runs: int = 0
+    known_foreign: int = 0
 
 
 class EventPath(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 
@@ -73,6 +73,21 @@ class IngestLog(AppendLog, Protocol):
 
     def remove(self, segment: int) -> None:
         """Remove a sealed segment; those before it were removed before."""
+        ...
+
+    def rewrite(self, through: int, change: Callable[[bytes], bytes]) -> list[str]:
+        """Put ``change(record)``, never longer, in the place of each sealed record.
+
+        Args:
+            through: The last segment that is gone through.
+            change: Says what is kept of a record.
+
+        Returns:
+            What cannot be gone through, and keeps records as they were.
+
+        Raises:
+            OSError: The disk refuses; the same call may be made again.
+        """
         ...
 
     def mark(self) -> int:

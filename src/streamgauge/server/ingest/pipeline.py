@@ -18,7 +18,6 @@ from streamgauge.server.ingest.inserter import Inserter
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.ingest.quarantine import Quarantine
-from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.ingest.writer import Writer
 from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
@@ -180,12 +179,7 @@ class Pipeline:
 
     def _sweep(self, rule: Forget) -> Swept:
         self._quarantine.rewrite(rule.row)
-        by_hand: list[str] = []
-        if isinstance(self._log, Wal):
-            for segment in self._log.sealed():
-                if segment <= self._inserter.inserted:
-                    self._log.rewrite(segment, rule.record)
-            by_hand = self._log.set_aside()
+        by_hand = self._log.rewrite(self._inserter.inserted, rule.record)
         return Swept(position=self._writer.position, by_hand=by_hand)
 
     def state(self) -> PipelineState:

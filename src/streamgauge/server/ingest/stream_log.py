@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import msgspec
@@ -23,6 +23,7 @@ from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.streams import Mark, Segment, Streams
 
 _log: Final = logging.getLogger("streamgauge.server.ingest")
+STREAMS_KEEP: Final = "the streams of the log, until the store has some more segments"
 _ALL: Final = [(0, 2**31)]
 _PUBLISHED_AT_ONCE: Final = 256
 
@@ -172,6 +173,10 @@ class StreamLog:
         # The other order would leave a segment without its records.
         self._streams.purge("segments", segment + 1)
         self._streams.purge("events", cut.last + 1)
+
+    def rewrite(self, _through: int, _change: Callable[[bytes], bytes]) -> list[str]:
+        """Return that streams keep their messages as they are, until they are removed."""
+        return [STREAMS_KEEP]
 
     def size_bytes(self) -> int:
         """Return the bytes of the stream, as of the last ``refresh``."""

@@ -90,16 +90,22 @@ class Wal:
         for _, record in self._journal.read(segment):
             yield record
 
-    def rewrite(self, segment: int, change: Callable[[bytes], bytes]) -> None:
-        """Put ``change(record)``, never longer, in the place of each record of a sealed segment.
+    def rewrite(self, through: int, change: Callable[[bytes], bytes]) -> list[str]:
+        """Put ``change(record)``, never longer, in the place of each sealed record.
+
+        Args:
+            through: The last segment that is gone through.
+            change: Says what is kept of a record.
+
+        Returns:
+            The files of damaged segments, which are kept for people to read.
 
         Raises:
-            OSError: The disk refuses; the segment is as before.
+            OSError: The disk refuses; each segment is as before or done.
         """
-        self._journal.rewrite(segment, change)
-
-    def set_aside(self) -> list[str]:
-        """Return the files of damaged segments that are kept for people to read."""
+        for segment in self.sealed():
+            if segment <= through:
+                self._journal.rewrite(segment, change)
         if SET_ASIDE not in self._directory.names():
             return []
         return [f"{SET_ASIDE}/{name}" for name in self._directory.child(SET_ASIDE).names()]
