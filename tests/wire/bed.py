@@ -30,9 +30,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """A network namespace and what is done inside it."""
+    """A network namespace and what is done inside it.
+
+    Attributes:
+        clients_over: Ports of clients whose connections were captured to their end.
+    """
 
     def __init__(self) -> None:
+        self.clients_over: set[int] = set()
         self._keeper = subprocess.Popen(
             ["unshare", "--net", "--", "sh", "-c", "echo && exec cat"],
             stdin=subprocess.PIPE,

@@ -25,6 +25,8 @@ class Capture:
 
     def __init__(self, namespace: Namespace, path: Path) -> None:
         self._path = path
+        # A client whose last acknowledgement was lost repeats its FIN into the next capture.
+        self._earlier = namespace.clients_over
         # Without immediate mode the kernel hands packets over in blocks, and the last is lost.
         options = ("--immediate-mode", "-U", "-s", str(_KEPT_BYTES), "-B", str(_BUFFER_KIB))
         self._tcpdump = namespace.start(
@@ -40,7 +42,7 @@ class Capture:
 
     def connections(self) -> dict[int, Connection]:
         """Return what was captured so far, by the client's port."""
-        return read_connections(self._path, mtu_bytes=MTU_BYTES)
+        return read_connections(self._path, mtu_bytes=MTU_BYTES, earlier=self._earlier)
 
     def stop(self, *client_ports: int) -> dict[int, Connection]:
         """Stop when the clients' connections are over, and return all; a lost packet raises."""
@@ -56,7 +58,9 @@ class Capture:
         _, said = self._tcpdump.communicate(timeout=_SETTLE_S)
         if re.search(rb"\b0 packets dropped", said) is None:
             raise OSError(f"tcpdump lost packets: {said.decode()}")
-        return self.connections()
+        found = self.connections()
+        self._earlier |= found.keys()
+        return found
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -161,8 +161,16 @@ class Connection:
         return any(flow.resets for flow in flows) or all(f.is_fin_acknowledged for f in flows)
 
 
-def read_connections(path: Path, *, mtu_bytes: int) -> dict[int, Connection]:
-    """Return the connections of a capture by the client's port, which must not be used twice."""
+def read_connections(
+    path: Path, *, mtu_bytes: int, earlier: Collection[int] = ()
+) -> dict[int, Connection]:
+    """Return the connections of a capture by the client's port, which must not be used twice.
+
+    Args:
+        path: The capture.
+        mtu_bytes: The link's.
+        earlier: Ports of clients whose connections were over before; what they repeat is left out.
+    """
     found: dict[int, Connection] = {}
     for packet in read_packets(path.read_bytes()):
         if packet.flags & (SYN | ACK) == SYN and packet.source[1] not in found:
@@ -171,6 +179,8 @@ def read_connections(path: Path, *, mtu_bytes: int) -> dict[int, Connection]:
             sent, received = connection.ingress, connection.egress
         elif (connection := found.get(packet.target[1])) and connection.client == packet.target:
             sent, received = connection.egress, connection.ingress
+        elif packet.source[1] in earlier or packet.target[1] in earlier:
+            continue
         else:
             raise ValueError(f"a packet of no connection: {packet}")
         sent.add(packet, mtu_bytes)

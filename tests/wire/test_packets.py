@@ -169,6 +169,13 @@ def test_what_is_no_capture_of_whole_connections_is_refused(tmp_path: Path) -> N
         read_connections(tmp_path / "made.pcap", mtu_bytes=1500)
 
 
+def test_what_an_earlier_connection_repeats_is_left_out(tmp_path: Path) -> None:
+    recording = Recording()
+    recording._records = recording._records[1:]
+    (tmp_path / "made.pcap").write_bytes(FILE_HEADER + b"".join(recording._records))
+    assert read_connections(tmp_path / "made.pcap", mtu_bytes=1500, earlier={CLIENT_PORT}) == {}
+
+
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20))))
 def test_coverage_counts_each_byte_once_in_any_order(spans: list[tuple[int, int]]) -> None:
     coverage, seen = Coverage(), set[int]()
