@@ -61,6 +61,7 @@ class Adopter:
         # Alive or in passing trouble: not met again before the next whole look.
         self._later: set[str] = set()
         self._unmarked_since_ns: dict[str, int] = {}
+        self._unnamed_since_ns: dict[str, int] = {}
         self._left_alone: list[str] = []
         self._gone = Adopted()
         self._lock = threading.RLock()
@@ -96,6 +97,8 @@ class Adopter:
         if not only_new:
             self._later.clear()
             self._unmarked_since_ns.clear()
+            for name in self._unnamed_since_ns.keys() - set(names):
+                del self._unnamed_since_ns[name]
         met = self._seen | self._later
         if only_new:
             met |= self._siblings.keys()
@@ -221,6 +224,10 @@ class Adopter:
             self._notices.tell("siblings", told)
 
     def _tidy(self, name: str) -> None:
+        # Whoever is making it would find it gone between two steps, and have to begin again.
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._unnamed_since_ns.setdefault(name, now_ns) < _MAKING_NS:
+            return
         try:
             tidy_remains(self._root, name)
         except (FileNotFoundError, LockedError):

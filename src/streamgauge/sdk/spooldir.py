@@ -67,9 +67,10 @@ def create_spool(
     """
     for _ in range(_ATTEMPTS):
         writer_id = new_writer_id(entropy)
-        directory = root.child(writer_id, create=True)
-        # A process that tidies up may take the directory away before it is locked.
+        # A process that tidies up may take the directory away until it is locked, also before it is
+        # opened.
         with contextlib.suppress(FileNotFoundError):
+            directory = root.child(writer_id, create=True)
             lock = directory.lock(LOCK_NAME)
             if lock is not None:
                 identity = write_identity(directory, writer_id, destination)

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from streamgauge.core.disk import OsDirectory
+from streamgauge.core.files import Directory
 from streamgauge.core.journal import Journal
 from streamgauge.core.limits import ADOPTION_INTERVAL_S
 from streamgauge.sdk.drain import drain_spools
 from streamgauge.sdk.identity import Destination, write_identity
 from streamgauge.sdk.inspection import SpoolReport, inspect_spools
 from streamgauge.sdk.spool import Spool
+from streamgauge.sdk.spooldir import create_spool, tidy_remains
 from streamgauge.sinks.base import RetryLaterError
-from streamgauge.testing import MemorySink
+from streamgauge.testing import ManualClock, MemorySink
 
 WRITER = "0" * 32
 
@@ -41,6 +43,20 @@ def left_behind(stepped: Any, root: OsDirectory, destination: str = "memory") ->
     host.track(100)
     host.session().add(11)
     return die(host)
+
+
+class TidiedRoot(OsDirectory):
+    """Spools, with a deliverer that finds the first one just when it is being made."""
+
+    tidied: str | None = None
+
+    def child(self, name: str, *, create: bool = False) -> Directory:
+        if create and self.tidied is None:
+            self.tidied = name
+            (self.path / name).mkdir(mode=0o700)
+            tidy_remains(self, name)
+            return super().child(name)
+        return super().child(name, create=create)
 
 
 def reports(spool_dir: Path) -> dict[str, SpoolReport]:
@@ -171,13 +187,17 @@ def test_what_was_planted_is_left_alone_and_told_once(
 
 
 @pytest.mark.parametrize("begun", [(), ("lock",), ("lock", "spool.json.new")])
-def test_a_creation_cut_short_is_tidied_away(
+def test_a_creation_cut_short_is_tidied_away_when_nobody_can_be_at_it_any_more(
     stepped: Any, root: OsDirectory, spool_dir: Path, begun: tuple[str, ...]
 ) -> None:
     (spool_dir / WRITER).mkdir(mode=0o700)
     for name in begun:
         (spool_dir / WRITER / name).touch(mode=0o600)
     host = stepped(MemorySink(), root)
+    for _ in range(2):
+        host.engine.adopt()
+        assert (spool_dir / WRITER).exists()
+        host.clock.advance(9)
     host.engine.adopt()
     assert not (spool_dir / WRITER).exists()
     assert host.stats().left_alone == ()
@@ -352,6 +372,20 @@ def test_a_report_counts_what_waits_in_live_and_dead_spools(
     assert gone.destination is not None
     assert gone.destination.address == "elsewhere"
     assert found == {}
+
+
+def test_a_spool_that_is_tidied_away_while_it_is_made_is_made_again_on_disk(
+    spool_dir: Path,
+) -> None:
+    root = TidiedRoot(spool_dir, create=True)
+    destination = Destination(address="memory", mode="test_mode")
+    spool = create_spool(
+        root, destination, clock=ManualClock(), entropy=os.urandom, bytes_max=1_000_000
+    )
+    assert root.tidied is not None
+    assert root.names() == [spool.name]
+    assert spool.name != root.tidied
+    spool.close()
 
 
 def test_draining_delivers_dead_spools_of_the_destination_alone(

@@ -392,6 +392,9 @@ class Machine:
         self.boot()
         self.deliver()
         assert self.engine.stats().holds
+        # What was only begun to be made is removed when nobody can be making it any more.
+        self.clock.pass_s(ADOPTION_INTERVAL_S)
+        self.engine.adopt()
         self.engine.stop_counting()
         self.deliver()
         self.engine.close()
