@@ -1,91 +1,132 @@
-"""Events per second from HTTP to disk to rollup, as a ratio to decoding the same bodies alone.
+"""Events per second from HTTP to disk to minute rollups, durable and once, beside what limits them.
 
-A real server process, real sockets, real syncs, one meter; the clients share its processors, so
-CPU per event is the figure to read. Each round lasts until the last event is in the rollup.
+A real server process with a key and 50 meters, real sockets, real syncs; the clients share its
+processors, so processor time per event is the figure to compare. Each round lasts until the last
+event is in the rollups, so ``in rollups/s`` is what can go on, and ``behind s`` what was left
+when the clients stopped; ``--rate`` sends no more than that. In the same run: decoding alone, the
+same server without its engine, and what many write by hand: a PostgreSQL table
+(``benchmarks.postgresql_table``), whose rows can be summed when they are committed.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from streamgauge.core.ids import new_writer_id
+from benchmarks import postgresql_table
+from benchmarks.ingest_load import QUALITIES, bodies, filled
 from streamgauge.server.catalog import Catalog
 from streamgauge.server.ingest.decode import Scope, decode
-from streamgauge.server.layout import CATALOG
+from streamgauge.server.layout import CATALOG, ENGINE
+from streamgauge.server.store import EventStore
 
-CLIENTS = 4
-METER = {
-    "name": "bytes",
-    "event_name": "stream",
-    "measurement_unit": "byte",
-    "aggregation": {"type": "sum", "key": "bytes"},
-}
-
-
-def body(writer: str, first: int, batch: int) -> bytes:
-    """Return a batch of events as an SDK sends them, some 220 bytes each."""
-    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    events = [
-        {
-            "event_id": f"{writer}-{number}",
-            "customer_id": f"cus_{number % 500:026d}",
-            "event_name": "stream",
-            "timestamp": at,
-            "metadata": {"bytes": 1_000_000 + number, "quality": "1080p", "session": "s42"},
-        }
-        for number in range(first, first + batch)
-    ]
-    return json.dumps({"events": events}, separators=(",", ":")).encode()
+METERS = 50
+COLUMNS = (
+    *("acknowledged/s", "in rollups/s", "behind s", "p50 ms", "p99 ms", "max ms"),
+    *("server us", "client us"),
+)
+_SERVER = ["-m", "streamgauge.server"]
+_WITHOUT_ENGINE = [
+    "-c",
+    (
+        "from streamgauge.server.store import EventStore; from streamgauge.server import __main__; "
+        "EventStore.insert = lambda *_, **__: None; __main__.main()"
+    ),
+]
 
 
-class Client(threading.Thread):
-    """Posts prepared batches over one connection, one after the other."""
+class Server:
+    """A running server with a key."""
 
-    def __init__(self, port: int, token: str, bodies: list[bytes], until: float) -> None:
-        super().__init__()
-        self._connection = http.client.HTTPConnection("127.0.0.1", port)
-        self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        self._bodies = bodies
-        self._until = until
-        self.sent = 0
-        self.waits_s: list[float] = []
+    def __init__(self, data_dir: Path, program: list[str], meters: int) -> None:
+        command = [sys.executable, *program, "--port", "0", "--data-dir", str(data_dir)]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline().rpartition(":")[2])
+        catalog = Catalog(data_dir / CATALOG)
+        self.token = catalog.keys.create(mode="test_mode", name="benchmark").token
+        catalog.close()
+        for place in range(meters):
+            self.ask("POST", "/meters", meter(place))
 
-    def run(self) -> None:
-        """Post until the time or the bodies are used up."""
-        for prepared in self._bodies:
-            started = time.perf_counter()
-            if started > self._until:
-                break
-            self._connection.request("POST", "/events/ingest", prepared, self._headers)
-            response = self._connection.getresponse()
-            answer = response.read()
-            if response.status != 200:
-                raise RuntimeError(answer[:300])
-            self.waits_s.append(time.perf_counter() - started)
-            self.sent += 1
-        self._connection.close()
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Return the answer of one request.
+
+        Raises:
+            RuntimeError: It is no success.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        if response.status >= 300:
+            raise RuntimeError(f"{method} {path}: {response.status} {text[:300]!r}")
+        return json.loads(text)
+
+    def caught_up(self) -> bool:
+        """Wait until everything accepted is in the store; return whether it is."""
+        try:
+            self.ask("GET", "/events?page_size=1")
+        except RuntimeError as error:
+            if "in the store yet" not in str(error):
+                raise
+            return False
+        return True
+
+    def cpu_s(self) -> float:
+        """Return the processor time of the server, in seconds."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        """Let it end."""
+        self._process.terminate()
+        self._process.wait(120)
 
 
-def cpu_s(pid: int) -> float:
-    """Return the processor time of a process, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@contextmanager
+def running(data_dir: Path, program: list[str], meters: int) -> Iterator[Server]:
+    """Yield a server that is stopped afterwards."""
+    server = Server(data_dir, program, meters)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
-def decoding_us(prepared: bytes, batch: int) -> float:
+def meter(place: int) -> dict[str, object]:
+    """Return the meter at ``place``: the first takes all bytes, others those of a place."""
+    asked = {"quality": QUALITIES[place % 5], "region": f"r{place // 5}"}
+    clauses = [{"key": key, "operator": "equals", "value": value} for key, value in asked.items()]
+    return {
+        "name": f"bytes {place}",
+        "event_name": "stream",
+        "measurement_unit": "byte",
+        "aggregation": {"type": "sum", "key": "bytes"},
+        "filter": {"conjunction": "and", "clauses": clauses} if place else None,
+    }
+
+
+def decoding_us(batch: int) -> float:
     """Return the processor time of decoding and checking one event, in microseconds."""
     scope, now = Scope("bus_1", "test_mode"), datetime.now(UTC)
+    prepared = filled(bodies(random.Random(1), batch)[0], 1, batch)
     started, rounds = time.process_time(), 0
     while time.process_time() - started < 1.0:
         decode(prepared, scope, now)
@@ -93,79 +134,90 @@ def decoding_us(prepared: bytes, batch: int) -> float:
     return (time.process_time() - started) / rounds / batch * 1e6
 
 
-def measured(port: int, pid: int, token: str, batch: int, seconds: float) -> dict[str, float]:
-    """Return the figures of one round."""
-    per_client = int(seconds * 60_000 / batch) + 1
-    writers = [new_writer_id() for _ in range(CLIENTS)]
-    prepared = [[body(w, n * batch, batch) for n in range(per_client)] for w in writers]
-    decode_us = decoding_us(prepared[0][0], batch)
-    before, started = cpu_s(pid), time.perf_counter()
-    clients = [Client(port, token, bodies, started + seconds) for bodies in prepared]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    acknowledged_s = time.perf_counter() - started
-    events = sum(client.sent for client in clients) * batch
-    # Listing waits until everything accepted is in the store and in the rollup.
-    reader = http.client.HTTPConnection("127.0.0.1", port)
-    reader.request("GET", "/events?page_size=1", headers={"authorization": f"Bearer {token}"})
-    status = reader.getresponse().status
-    if status != 200:
-        raise RuntimeError(f"the store did not catch up: {status}")
-    reader.close()
-    whole_s = time.perf_counter() - started
-    waits = sorted(itertools.chain.from_iterable(client.waits_s for client in clients))
-    server_us = (cpu_s(pid) - before) / events * 1e6
+def load(server: Server, batch: int, options: argparse.Namespace) -> dict[str, float]:
+    """Return the figures of one round; it ends when everything is in the rollups."""
+    command = [sys.executable, "-m", "benchmarks.ingest_load", "--port", str(server.port)]
+    command += ["--token", server.token, "--batch", str(batch)]
+    command += ["--seconds", str(options.seconds), "--clients", str(options.clients)]
+    command += ["--rate", str(options.rate)]
+    before = server.cpu_s()
+    seen: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    )
+    started = time.perf_counter()
+    while not server.caught_up():
+        pass
+    behind_s = time.perf_counter() - started
     return {
-        "batch": batch,
-        "events": events,
-        "acknowledged/s": events / acknowledged_s,
-        "in rollup/s": events / whole_s,
-        "answer p50 ms": waits[len(waits) // 2] * 1e3,
-        "answer p99 ms": waits[len(waits) * 99 // 100] * 1e3,
-        "decode us/event": decode_us,
-        "server us/event": server_us,
-        "ratio": server_us / decode_us,
+        "acknowledged/s": seen["events"] / seen["took_s"],
+        "in rollups/s": seen["events"] / (seen["took_s"] + behind_s),
+        "behind s": behind_s,
+        "p50 ms": seen["p50_ms"],
+        "p99 ms": seen["p99_ms"],
+        "max ms": seen["max_ms"],
+        "server us": (server.cpu_s() - before) / seen["events"] * 1e6,
+        "client us": seen["client_us"],
     }
 
 
-def shown(value: float) -> str:
-    """Return a figure as a column: large ones whole, small ones with one place."""
-    return f"{value:>15,.0f}" if value >= 100 else f"{value:>15,.1f}"
+def inserts(data_dir: Path) -> str:
+    """Say how large inserts were, and how many groups of a rollup each had."""
+    store = EventStore(f"chdb://{data_dir / ENGINE}")
+    ((count, rows, groups, events, rolled),) = store._engine.rows(  # noqa: SLF001 - no door counts inserts
+        "SELECT count(), avg(n), avg(groups), sum(n), (SELECT max(n) FROM "
+        "(SELECT sum(events) AS n FROM streamgauge.minutes GROUP BY rollup_id)) "
+        "FROM (SELECT count() AS n, "
+        "uniqExact(customer_id, toStartOfMinute(timestamp), metadata['quality'], "
+        "metadata['region']) AS groups FROM streamgauge.events "
+        "GROUP BY bitShiftRight(log_position, 32))"
+    )
+    store.close()
+    return (
+        f"{int(count):,} inserts, {float(rows):,.0f} events and {float(groups):,.0f} groups each; "
+        f"{int(events):,} events stored, {int(rolled):,} rolled up"
+    )
+
+
+def shown(name: str, figures: dict[str, float], decode_us: float) -> None:
+    """Print one line."""
+    cells = [
+        f"{value:>14,.0f}" if value >= 100 else f"{value:>14.1f}"
+        for value in map(figures.__getitem__, COLUMNS)
+    ]
+    print(f"{name:<28}{''.join(cells)}{figures['server us'] / decode_us:>14.1f}", flush=True)
 
 
 def main() -> None:
-    """Run one server and print one line per batch size."""
+    """Print one line per way and batch size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--rate", type=int, default=0, help="events a second, 0: all they can")
     parser.add_argument("--batches", type=int, nargs="+", default=[1000, 100])
+    parser.add_argument(
+        "--ways", nargs="+", default=["50 meters", "1 meter", "no engine", "postgresql"]
+    )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as parent:
-        data_dir = Path(parent) / "data"
-        command = [sys.executable, "-m", "streamgauge.server", "--port", "0", "--data-dir"]
-        server = subprocess.Popen(
-            [*command, str(data_dir)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            assert server.stdout is not None
-            port = int(server.stdout.readline().rpartition(":")[2])
-            catalog = Catalog(data_dir / CATALOG)
-            token = catalog.keys.create(mode="test_mode", name="benchmark").token
-            catalog.close()
-            connection = http.client.HTTPConnection("127.0.0.1", port)
-            headers = {"authorization": f"Bearer {token}"}
-            connection.request("POST", "/meters", json.dumps(METER), headers)
-            connection.getresponse().read()
-            connection.close()
-            for place, batch in enumerate(options.batches):
-                figures = measured(port, server.pid, token, batch, options.seconds)
-                if not place:
-                    print("  ".join(f"{name:>15}" for name in figures))
-                print("  ".join(map(shown, figures.values())), flush=True)
-        finally:
-            server.terminate()
-            server.wait(60)
+    ways = {"50 meters": (_SERVER, METERS), "1 meter": (_SERVER, 1)}
+    ways["no engine"] = (_WITHOUT_ENGINE, 1)
+    for batch in options.batches:
+        decode_us = decoding_us(batch)
+        print(f"batches of {batch:,}, {options.clients} clients; decoding alone {decode_us:.2f} us")
+        print(f"{'':<28}{''.join(f'{name:>14}' for name in COLUMNS)}{'of decoding':>14}")
+        for way in options.ways:
+            if way == "postgresql":
+                shown(
+                    way, postgresql_table.load(batch, options.clients, options.seconds), decode_us
+                )
+                continue
+            program, meters = ways[way]
+            with tempfile.TemporaryDirectory() as parent:
+                data_dir = Path(parent) / "data"
+                with running(data_dir, program, meters) as server:
+                    figures = load(server, batch, options)
+                shown(way, figures, decode_us)
+                if program is _SERVER:
+                    print(f"{'':<4}{inserts(data_dir)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A private PostgreSQL for tests: a cluster of its own, behind a unix socket that nobody else has.
 
-It runs with ``fsync=off``: what is tested is the catalog, not the disk under a server.
+Unless it is told otherwise it runs with ``fsync=off``: what is tested is the catalog, not the disk
+under a server.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def missing() -> str | None:
 class Cluster:
     """A PostgreSQL server that can be stopped and started; each user gets a schema of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: tuple[str, ...] = _SETTINGS) -> None:
         # Not under pytest's directory: it is root's alone, and root may not run PostgreSQL.
         self._home = Path(tempfile.mkdtemp(prefix="streamgauge-postgresql-"))
         self._data = self._home / "data"
@@ -56,6 +57,7 @@ class Cluster:
             self._user = {"user": "postgres", "group": "postgres", "extra_groups": []}
         self._numbers = itertools.count(1)
         self._log = self._home / "log"
+        self._settings = [part for setting in settings for part in ("-c", setting)]
         command = [str(program("initdb")), "-D", str(self._data), "-U", "tests", "-N"]
         command += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
         subprocess.run(command, check=True, capture_output=True, cwd=self._home, **self._user)
@@ -63,8 +65,7 @@ class Cluster:
     def start(self) -> None:
         # It ends with the tests, also if these are killed.
         command = ["setpriv", "--pdeathsig", "QUIT", str(program("postgres"))]
-        command += ["-D", str(self._data), "-k", str(self._home)]
-        command += [part for setting in _SETTINGS for part in ("-c", setting)]
+        command += ["-D", str(self._data), "-k", str(self._home), *self._settings]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self._home, **self._user
