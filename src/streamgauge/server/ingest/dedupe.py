@@ -56,6 +56,9 @@ class Keys(NamedTuple):
 
     def where(self, wanted: Sequence[bool]) -> Keys:
         """Return the keys of a batch without the ids that are not wanted."""
+        if not self.runs:
+            digests = list(compress(self.digests, wanted))
+            return Keys(self.scope, len(digests), [], list(range(len(digests))), digests)
         after = list(accumulate(wanted, initial=0))
         runs: list[Run] = []
         for run in self.runs:

@@ -36,18 +36,19 @@ class DigestIndex:
         """Return, per digest, whether it is in the set."""
         self._take_brought()
         recent, frozen = self._recent, self._frozen
-        flags = [digest in recent or digest in frozen for digest in digests]
-        asked = [place for place, flag in enumerate(flags) if not flag]
-        if not asked or not self._files:
-            return flags
-        joined = b"".join([digests[place] for place in asked])
-        high, low = np.ascontiguousarray(np.frombuffer(joined, "<u8").reshape(-1, 2).T)
-        bits = bits_of(low)
-        for file in self._files:
-            maybe = file.filter.may_hold(high, bits)
-            if len(maybe):
-                for place in maybe[file.holds(high[maybe], low[maybe])]:
-                    flags[asked[place]] = True
+        # Most batches have nothing in memory, which is told without a step of Python per digest.
+        if recent.isdisjoint(digests) and frozen.isdisjoint(digests):
+            flags = [False] * len(digests)
+        else:
+            flags = [digest in recent or digest in frozen for digest in digests]
+        if self._files and digests:
+            high, low = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).T.copy()
+            bits = bits_of(low)
+            for file in self._files:
+                maybe = file.filter.may_hold(high, bits)
+                if len(maybe):
+                    for place in maybe[file.holds(high[maybe], low[maybe])].tolist():
+                        flags[place] = True
         return flags
 
     def add(self, digests: Collection[bytes]) -> None:
