@@ -22,6 +22,7 @@ from streamgauge.cli.root import root
 from streamgauge.core import limits
 from streamgauge.server import config
 from streamgauge.server.ingest.event_path import PipelineState
+from streamgauge.server.ingest.retention import RetentionState
 from streamgauge.server.store.timing import QueryTimes
 from streamgauge.server.telemetry import metrics
 
@@ -208,7 +209,11 @@ def test_every_metric_of_the_server_is_documented_and_no_other() -> None:
     with times.timed("usage"):
         pass
     given = set(
-        re.findall(r"^(streamgauge_\w+)", metrics(state, times.read()).decode(), re.MULTILINE)
+        re.findall(
+            r"^(streamgauge_\w+)",
+            metrics(state, times.read(), RetentionState()).decode(),
+            re.MULTILINE,
+        )
     )
     page = text(ROOT / "docs/reference/configuration.md")
     assert set(re.findall(r"^\| `(streamgauge_\w+)", page, re.MULTILINE)) == given

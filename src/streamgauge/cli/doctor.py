@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from streamgauge.cli.archive_checks import archive_findings
 from streamgauge.cli.columns import Column
 from streamgauge.cli.data_dir import DATA_DIR_VARIABLE
 from streamgauge.cli.disk_checks import directory_findings
@@ -59,6 +60,7 @@ def _findings(data_dir: Path | None, spool_dir: Path | None) -> Iterator[Finding
         yield from directory_findings(data_dir, "data")
         if data_dir.is_dir():
             yield from server_findings(data_dir)
+            yield from archive_findings(data_dir)
     yield from spool_findings(spool_dir)
 
 

@@ -21,8 +21,8 @@ quantities are exact numbers of any size, amounts are whole minor units of the c
 
 ## Which server, and as whom
 
-`serve`, `keys`, `sign-in`, `spool`, `doctor`, `backup` and `restore` work on files. All others ask
-a server:
+`serve`, `keys`, `sign-in`, `spool`, `doctor`, `backup`, `restore` and `retention` work on a data
+directory, or on files. All others ask a server:
 
 - With `--data-dir DIR`, the server that runs on that directory, through its private unix socket, as
   its operator: no key, and `--mode` says which mode. If none runs there, the command opens the

@@ -21,6 +21,7 @@ from streamgauge.cli.invoices import invoices
 from streamgauge.cli.keys import keys
 from streamgauge.cli.meters import meters
 from streamgauge.cli.nginx import nginx
+from streamgauge.cli.retention import retention
 from streamgauge.cli.serve import serve, sign_in
 from streamgauge.cli.spool import spool
 from streamgauge.cli.usage import usage
@@ -51,6 +52,7 @@ for _command in (
     nginx,
     backup,
     restore,
+    retention,
 ):
     root.add_command(_command)
 

@@ -16,13 +16,14 @@ from streamgauge.cli.extras import extra
 from streamgauge.cli.output import hint
 from streamgauge.cli.transport import over_unix_socket
 from streamgauge.core.errors import StreamgaugeError
+from streamgauge.core.limits import KEEP_EVENTS_DAYS_MIN
 from streamgauge.server.layout import ADDRESS, ADMIN_SOCKET
 
 if TYPE_CHECKING:
     from streamgauge.server.run import Ready
 
 
-_PARTS: Final = ("data_dir", "catalog", "store", "ingest_log", "role")
+_PARTS: Final = ("data_dir", "catalog", "store", "ingest_log", "role", "keep_events_days")
 
 
 @click.command()
@@ -56,6 +57,13 @@ _PARTS: Final = ("data_dir", "catalog", "store", "ingest_log", "role")
     type=click.Choice(["all", "api", "writer"]),
     help="With --log: accept events, or bring them to the store, which one process does.  "
     "[env var: STREAMGAUGE_ROLE; default: all]",
+)
+@click.option(
+    "--keep-events-days",
+    type=int,
+    metavar="DAYS",
+    help=f"Move raw events that are older out of the engine into Parquet files; at least "
+    f"{KEEP_EVENTS_DAYS_MIN}.  [env var: STREAMGAUGE_KEEP_EVENTS_DAYS; default: none are moved]",
 )
 @click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0 takes a free one.  [default: 8000]")

@@ -70,6 +70,22 @@ BACKFILL_CHUNK_ROWS: Final = 500_000
 ROLLUP_KEY_VALUES_MAX: Final = 200
 # Events looked at to tell how many values a key has; some ten milliseconds.
 ROLLUP_SAMPLE_ROWS: Final = 100_000
+# A month's bill, and a few days to look at it, read from the engine at full speed.
+KEEP_EVENTS_DAYS_MIN: Final = 35
+# Of one Parquet file: twenty seconds to write beside ingest, and to write again when a customer is
+# forgotten; a stop waits for it.
+ARCHIVE_FILE_ROWS: Final = 4_000_000
+# Files with fewer are written again together with what came late, so that there are few.
+ARCHIVE_SMALL_ROWS: Final = 1_000_000
+# Within it, what is read at least of a customer's events; and the memory it takes to write.
+ARCHIVE_GROUP_ROWS: Final = 131_072
+ARCHIVE_GROUP_BYTES: Final = 64 * 1024 * 1024
+# Events that came for archived months; fewer wait until the next month is archived.
+ARCHIVE_LATE_ROWS_MIN: Final = 1_000_000
+# How long archiving waits for queries that began before it; a longer one puts it off.
+ARCHIVE_UNREAD_S: Final = 120
+# Between looks whether there is something to archive.
+RETENTION_INTERVAL_S: Final = 3_600
 # Each holds a connection to the engine; two cores gain nothing from more.
 STORE_QUERIES_AT_ONCE: Final = 4
 # Each multiplies the rows of an answer, and nobody reads a table of more.

@@ -39,6 +39,7 @@ from streamgauge.server.api import (
     meters,
     plans,
     products,
+    retention,
     subscriptions,
     usage,
     usage_history,
@@ -56,7 +57,8 @@ from streamgauge.server.config import Config
 from streamgauge.server.ingest.event_path import EventPath
 from streamgauge.server.ingest.forgetter import Forgetter
 from streamgauge.server.ingest.origin import check_place, origin_of
-from streamgauge.server.layout import CATALOG, ENGINE, LOCK
+from streamgauge.server.ingest.retention import Retention
+from streamgauge.server.layout import ARCHIVE, CATALOG, ENGINE, LOCK
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.pages.routes import routes as page_routes
 from streamgauge.server.paths import Surroundings, alone, in_cluster, join
@@ -90,6 +92,7 @@ class RunningParts:
         clock: Where time comes from.
         rates: Counts the requests of keys; without it none are limited.
         data_dir: Where all of it is; without it there are no backups.
+        keep_events_days: How long raw events stay in the engine; for ever if None.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class RunningParts:
         clock: Clock,
         rates: Rates | None = None,
         data_dir: Path | None = None,
+        keep_events_days: int | None = None,
     ) -> None:
         self.catalog = catalog
         self.store = store
@@ -108,6 +112,7 @@ class RunningParts:
         self.clock = clock
         self.rates = rates or Rates(clock=clock)
         self.forgetter = Forgetter(catalog, store, pipeline, self.run)
+        self.retention = Retention(store, pipeline, clock, self.run, keep_events_days)
         self.holder = Holder(data_dir, catalog, store, pipeline, clock)
         self._pool = ThreadPoolExecutor(POOL_THREADS_MAX, thread_name_prefix="streamgauge-pool")
         # Ingest needs keys, and must not wait behind queries that wait for the engine.
@@ -137,7 +142,7 @@ class RunningParts:
 
     def close(self) -> None:
         """Wait for running calls and stop the pool."""
-        self.store.stop_filling()
+        self.store.stop_long_work()
         for pool in (self._pool, self._keys_pool):
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -178,7 +183,8 @@ class Opened:
             accepts, writes = config.role != "writer", config.role != "api"
             streams = config.ingest_log and join(config.ingest_log, path, stack, writes=writes)
             origin = config.store and origin_of(path, origin=streams.origin if streams else None)
-            store = EventStore(dsn, origin=origin, follows=not writes)
+            archive = None if config.store else path / ARCHIVE
+            store = EventStore(dsn, origin=origin, follows=not writes, archive=archive)
             stack.callback(store.close)
             around = Surroundings(directory, path, store, clock, self._fill, stack)
             pipeline = (
@@ -196,7 +202,10 @@ class Opened:
             limit = config.rate_limit
             rates = Rates(per_second=limit.per_second, per_minute=limit.per_minute, clock=clock)
             self._forgetting: asyncio.Task[None] | None = None
-            self.parts = RunningParts(catalog, store, pipeline, clock, rates, path)
+            self._retaining: asyncio.Task[None] | None = None
+            self.parts = RunningParts(
+                catalog, store, pipeline, clock, rates, path, config.keep_events_days
+            )
             stack.callback(self.parts.close)
             self._stack = stack.pop_all()
 
@@ -206,6 +215,10 @@ class Opened:
         loop = asyncio.get_running_loop()
         self._filling = loop.create_task(self._fill())
         self._forgetting = loop.create_task(self.parts.forgetter.resume())
+
+    def keep_retention(self) -> None:
+        """Archive events by the policy from now on, on the running loop."""
+        self._retaining = asyncio.get_running_loop().create_task(self.parts.retention.keep())
 
     async def filled(self) -> None:
         """Return when the rollups that were not finished at the start are, or could not be."""
@@ -220,9 +233,10 @@ class Opened:
     async def close(self) -> None:
         """Settle what was accepted and close everything; twice is once."""
         stack, self._stack = self._stack, contextlib.ExitStack()
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            await asyncio.wait([self._forgetting])
+        self.parts.store.stop_long_work()
+        for task in filter(None, (self._forgetting, self._retaining)):
+            task.cancel()
+            await asyncio.wait([task])
         stop_s = self.config.stop_timeout_s
         if not await asyncio.to_thread(self.parts.pipeline.stop, stop_s):
             _log.error("the pipeline did not stop in time; the next start replays its log")
@@ -255,7 +269,7 @@ def create_app(parts: RunningParts, *, more_routes: Iterable[BaseRoute] = ()) ->
             *events.ingest_routes(parts),
             *refusing_routes(BEFORE_SERVED),
             *routes(parts, OPERATIONS),
-            *routes(parts, backups.OPERATIONS),
+            *routes(parts, (*backups.OPERATIONS, *retention.OPERATIONS)),
             *refusing_routes(unsupported_paths()),
         ],
         exception_handlers=handlers,

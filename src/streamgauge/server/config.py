@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from streamgauge.core.errors import ConfigurationError
-from streamgauge.core.limits import STOP_S
+from streamgauge.core.limits import KEEP_EVENTS_DAYS_MIN, STOP_S
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.IGNORECASE)
 _LISTS: Final = frozenset({"listen.trusted_proxies", "listen.cors_origins"})
@@ -89,6 +89,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         listen: Where the server listens.
         log: What is logged.
         rate_limit: How many requests a key may make; any number by default.
+        keep_events_days: How long raw events stay in the engine in the data directory before they
+            are archived in Parquet files beside it; for ever if None.
         stop_timeout_s: How long a stop waits for answers and for the running insert, in seconds.
     """
 
@@ -100,14 +102,31 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     listen: Listen = Listen()
     log: Log = Log()
     rate_limit: RateLimit = RateLimit()
+    keep_events_days: int | None = None
     stop_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = STOP_S
 
     def __post_init__(self) -> None:
+        self._check_retention()
         shared = {"ingest_log": self.ingest_log, "store": self.store, "catalog": self.catalog}
         missing = [name for name, url in shared.items() if url is None]
         if self.role != "all" and missing:
             raise ValueError(
                 f"role {self.role!r} needs what processes share, and {missing[0]} is not given"
+            )
+
+    def _check_retention(self) -> None:
+        days = self.keep_events_days
+        if days is None:
+            return
+        if days < KEEP_EVENTS_DAYS_MIN:
+            raise ValueError(
+                f"keep_events_days is {days}; it must be at least {KEEP_EVENTS_DAYS_MIN}, so that "
+                "a month can be billed and looked at"
+            )
+        if self.store is not None:
+            raise ValueError(
+                "keep_events_days is for the engine in the data directory; with store, raw events "
+                "stay in that server, and must: invoices read them, so let no TTL remove any"
             )
 
 

@@ -15,6 +15,7 @@ from streamgauge.server.catalog import Catalog
 from streamgauge.server.catalog.keys import ApiKey
 from streamgauge.server.ingest.event_path import EventPath
 from streamgauge.server.ingest.forgetter import Forgetter
+from streamgauge.server.ingest.retention import Retention
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.rates import Rates
 from streamgauge.server.store import EventStore
@@ -53,6 +54,11 @@ class Parts(Protocol):
     @property
     def forgetter(self) -> Forgetter:
         """Return what forgets customers."""
+        ...
+
+    @property
+    def retention(self) -> Retention:
+        """Return what archives events."""
         ...
 
     @property

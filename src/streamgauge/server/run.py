@@ -141,6 +141,7 @@ async def serve_async(
             path = config.data_dir.absolute() / ADMIN_SOCKET
             unix = held.enter_context(_unix_socket(path))
             opened.start()
+            opened.keep_retention()
             host, port = tcp.getsockname()[:2]
             ready = Ready(
                 host=host, port=port, tls=tls is not None, admin_socket=path, parts=opened.parts

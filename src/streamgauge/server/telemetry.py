@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamgauge.server.api.request_ids import HEADER, request_id
 from streamgauge.server.ingest.event_path import PipelineState
+from streamgauge.server.ingest.retention import RetentionState
 from streamgauge.server.store.timing import BOUNDS_S, Times
 
 _REQUEST_LOGGER: Final = "streamgauge.server.requests"
@@ -94,11 +95,36 @@ class QueryCollector(Collector):
         yield found
 
 
-def metrics(state: PipelineState, times: Mapping[str, Times]) -> bytes:
+class RetentionCollector(Collector):
+    """Retention's figures of one instant.
+
+    Args:
+        state: They.
+    """
+
+    def __init__(self, state: RetentionState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every figure."""
+        state = self._state
+        run_at = state.run_at.timestamp() if state.run_at else 0
+        for name, text, value in (
+            ("archived_events", "Raw events in the archive.", state.events),
+            ("archived_bytes", "Size of the archive's files.", state.bytes),
+            ("archive_missing_files", "Files that are not there or not whole.", len(state.missing)),
+            ("retention_run_timestamp_seconds", "When retention last looked; 0 never.", run_at),
+            ("retention_failing", "1 if that failed.", int(state.trouble is not None)),
+        ):
+            yield GaugeMetricFamily(f"streamgauge_{name}", text, value=value)
+
+
+def metrics(state: PipelineState, times: Mapping[str, Times], retention: RetentionState) -> bytes:
     """Return the figures in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PipelineCollector(state))
     registry.register(QueryCollector(times))
+    registry.register(RetentionCollector(retention))
     return generate_latest(registry)
 
 

@@ -38,7 +38,7 @@ from streamgauge.server.metering.meter import Aggregation, AggregationType, Mete
 from streamgauge.server.rating.invoice import Invoice
 from streamgauge.server.rating.price import Interval, MeterPrice, UsageBasedPrice
 from streamgauge.server.store import EventStore
-from streamgauge.server.store.event_store import ROW_BITS, log_position
+from streamgauge.server.store.segments import ROW_BITS, log_position
 
 MODE = "test_mode"
 EVENT_NAME = "stream_consumption"

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from streamgauge.cli.root import run
+from streamgauge.core import checksums
 from streamgauge.core.errors import ConfigurationError, CorruptError, InvalidInputError, LockedError
 from streamgauge.core.ids import event_id, new_writer_id
 from streamgauge.server.backup import copying, holding, manifest, restoring
@@ -302,7 +303,7 @@ def test_a_backup_that_the_disk_refuses_leaves_nothing_that_is_restored(
     taken: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = manifest.read(taken["copy"])
-    copied = manifest.copied
+    copied = checksums.copied
     calls = 0
 
     def full(source: Path, path: Path | None) -> tuple[int, str]:
@@ -312,7 +313,7 @@ def test_a_backup_that_the_disk_refuses_leaves_nothing_that_is_restored(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return copied(source, path)
 
-    monkeypatch.setattr(manifest, "copied", full)
+    monkeypatch.setattr(checksums, "copied", full)
     source = tmp_path / "state"
     copying.shutil.copytree(taken["copy"], source, ignore=lambda *_: ["manifest.json"])
     with pytest.raises(OSError, match="No space left"):

@@ -24,8 +24,10 @@ class Server:
         self._token: str | None = None
         self.log = data_dir.with_suffix(".log")
 
-    def start(self) -> Server:
-        environ = {"STREAMGAUGE_LOG_FORMAT": "json"}
+    def start(self, **options: str) -> Server:
+        """Start it, with options of its configuration."""
+        environ = {f"STREAMGAUGE_{name.upper()}": text for name, text in options.items()}
+        environ["STREAMGAUGE_LOG_FORMAT"] = "json"
         self._life = Life(self._serving, self.data_dir, self.log, environ)
         self.url = self._life.url
         assert self.url, self.log.read_text()
@@ -56,6 +58,11 @@ class Server:
     def _end(self, number: signal.Signals) -> int:
         life, self._life = self._life, None
         return 0 if life is None else life.end(number)
+
+
+@pytest.fixture(scope="session")
+def server_type() -> type[Server]:
+    return Server
 
 
 @pytest.fixture

@@ -27,8 +27,10 @@ class Copy:
 
     def __init__(self, shelf: Any, path: Path) -> None:
         path.mkdir()
+        self.archive = path.with_suffix(".archive")
+        self.archive.mkdir()
         self._path = path
-        self.events = shelf.store.freeze("copy", path)
+        self.events = shelf.store.freeze("copy", path, self.archive)
         self.parts = [(t.name, p.name) for t in sorted(path.iterdir()) for p in t.iterdir()]
 
     def put(self, table: str, part: str, into: Path) -> None:
@@ -66,7 +68,7 @@ def test_a_rollup_that_was_being_filled_is_made_anew(
     rollups = shelf.store._rollups
     (one,) = rollups._filling.values()
     for chunk in rollups._chunks(one):
-        rollups._backfill(one, *chunk)
+        rollups._backfill(one, chunk)
     shelf.insert_values(2, "4")
     copy = Copy(shelf, tmp_path / "copy")
     shelf.store.close()

@@ -33,6 +33,13 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
         ({"data_dir": "d", "rate_limit.per_second": -1}, {}, "rate_limit.per_second"),
         ({"data_dir": "d", "role": "reader"}, {}, r"role \(from the command line\)"),
         ({"data_dir": "d", "role": "api"}, {}, "role 'api' needs .* ingest_log is not given"),
+        ({"data_dir": "d", "keep_events_days": 34}, {}, "is 34; it must be at least 35"),
+        ({"data_dir": "d"}, {"STREAMGAUGE_KEEP_EVENTS_DAYS": "x"}, "keep_events_days .from the en"),
+        (
+            {"data_dir": "d", "keep_events_days": 90, "store": "clickhouse://h"},
+            {},
+            "keep_events_days is for the engine in the data directory",
+        ),
         ({"data_dir": "d", "listen.prot": 1}, {}, "listen.*unknown field `prot`"),
     ],
 )
@@ -57,6 +64,7 @@ def test_every_option_has_one_environment_variable() -> None:
         "data_dir": "STREAMGAUGE_DATA_DIR",
         "ingest_log": "STREAMGAUGE_INGEST_LOG",
         "role": "STREAMGAUGE_ROLE",
+        "keep_events_days": "STREAMGAUGE_KEEP_EVENTS_DAYS",
         "catalog": "STREAMGAUGE_CATALOG",
         "store": "STREAMGAUGE_STORE",
         "listen.host": "STREAMGAUGE_LISTEN_HOST",

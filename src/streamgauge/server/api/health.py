@@ -11,11 +11,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from streamgauge.server.ingest.event_path import PipelineState
+from streamgauge.server.ingest.retention import RetentionState
 from streamgauge.server.parts import Parts
 from streamgauge.server.store.timing import Times
 
 _JSON: Final = "application/json"
-Metrics = Callable[[PipelineState, Mapping[str, Times]], bytes]
+Metrics = Callable[[PipelineState, Mapping[str, Times], RetentionState], bytes]
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -59,7 +60,8 @@ def health_routes(parts: Parts, metrics: Metrics) -> list[BaseRoute]:
         return Response(msgspec.json.encode(answer), status, media_type=_JSON)
 
     async def figures(_request: Request) -> Response:
-        return Response(metrics(await state(), parts.store.times.read()), media_type=METRICS_TYPE)
+        found = metrics(await state(), parts.store.times.read(), parts.retention.state())
+        return Response(found, media_type=METRICS_TYPE)
 
     return [
         Route("/healthz", healthz),

@@ -6,19 +6,21 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from streamgauge.core import checksums
 from streamgauge.core.disk import OsDirectory
-from streamgauge.core.errors import InvalidInputError
+from streamgauge.core.errors import CorruptError, InvalidInputError
+from streamgauge.server import archived as states
 from streamgauge.server.backup import manifest
 from streamgauge.server.backup.holding import STORE, Held
 from streamgauge.server.backup.manifest import Entry, Manifest
-from streamgauge.server.layout import IDS
+from streamgauge.server.layout import ARCHIVE, IDS
 
 # What never changes once it is written; the others are copied, so that the two share no byte.
-_LINKED: Final = frozenset({STORE, IDS})
+_LINKED: Final = frozenset({STORE, IDS, ARCHIVE})
 _NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
@@ -47,14 +49,18 @@ def copy(source: Path, held: Held, destination: Path, progress: Callable[[int], 
         progress: Called with the bytes that are done, now and then.
 
     Raises:
+        CorruptError: A file of archived events is not what was written.
         OSError: The disk refuses.
     """
     made = not destination.exists()
     OsDirectory(destination, create=True)
     try:
+        state = states.read(source / ARCHIVE)
+        archived = {f"{ARCHIVE}/{file.name}": file.blake2b for file in state.files}
         done, entries = 0, list[Entry]()
         for path in _files(source):
             entry = _take(source, path, destination)
+            _check_archived(archived, entry)
             entries.append(entry)
             done += entry.size
             progress(done)
@@ -85,8 +91,13 @@ def _take(source: Path, path: Path, destination: Path) -> Entry:
         with contextlib.suppress(FileExistsError):
             (destination / parent).mkdir(mode=0o700)
     linked = path.parts[0] in _LINKED and _linked(source / path, to)
-    size, digest = manifest.copied(source / path, None if linked else to)
+    size, digest = checksums.copied(source / path, None if linked else to)
     return Entry(path=path.as_posix(), size=size, blake2b=digest)
+
+
+def _check_archived(archived: Mapping[str, str], entry: Entry) -> None:
+    if archived.get(entry.path, entry.blake2b) != entry.blake2b:
+        raise CorruptError(entry.path, 0, "the checksum of the archive does not match")
 
 
 def _linked(source: Path, to: Path) -> bool:

@@ -29,6 +29,7 @@ from streamgauge.server.ingest.event_path import Cut, EventPath
 from streamgauge.server.ingest.snapshot import SnapshotFiles
 from streamgauge.server.ingest.wal import MARK, SET_ASIDE
 from streamgauge.server.layout import (
+    ARCHIVE,
     BACKUP_LOCK,
     BACKUPS,
     CATALOG,
@@ -55,7 +56,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         business_id: Whose data.
         taken_at: When; aware, UTC.
         segment: The last segment of the log that belongs to it: all events up to its end do.
-        stored: How many events the engine has of it; the others are in the log alone.
+        stored: How many events the store has of it, with archived ones; the others are in the log
+            alone.
     """
 
     id: str
@@ -133,7 +135,7 @@ class Holder:
 
     def _fix(self, id: str, into: Path) -> tuple[Held, Pinned]:
         root = self._root()
-        for name in (LOG, IDS, QUARANTINE, STORE):
+        for name in (LOG, IDS, QUARANTINE, STORE, ARCHIVE):
             (into / name).mkdir(mode=0o700)
         link_ids(root / IDS, into / IDS)
         (into / SECRET).hardlink_to(root / SECRET)
@@ -143,7 +145,7 @@ class Holder:
         try:
             self._link_log(cut, root / LOG, into / LOG)
             _link_all(root / QUARANTINE, into / QUARANTINE)
-            stored = self._store.freeze(id, into / STORE)
+            stored = self._store.freeze(id, into / STORE, into / ARCHIVE)
         except BaseException:
             pinned.close()
             raise

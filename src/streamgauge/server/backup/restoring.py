@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from streamgauge.core import checksums
 from streamgauge.core.disk import OsDirectory
 from streamgauge.core.errors import ConfigurationError, CorruptError, InvalidInputError
 from streamgauge.core.files import hold
@@ -107,7 +108,7 @@ class _Copying:
         missing = [each for each in to.parents if not each.exists()]
         for directory in reversed(missing):
             directory.mkdir(mode=0o700)
-        size, digest = manifest.copied(self._backup / entry.path, to)
+        size, digest = checksums.copied(self._backup / entry.path, to)
         if (size, digest) != (entry.size, entry.blake2b):
             raise CorruptError(entry.path, 0, "the checksum of the backup does not match")
         self._done += size

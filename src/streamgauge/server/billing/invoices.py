@@ -21,7 +21,7 @@ from streamgauge.server.rating.invoice import Invoice, InvoiceLine, InvoiceStatu
 from streamgauge.server.rating.money import exact_text
 from streamgauge.server.rating.rate import Usage
 from streamgauge.server.store import EventStore
-from streamgauge.server.store.event_store import ROW_BITS, log_position
+from streamgauge.server.store.segments import ROW_BITS, log_position
 
 
 class Whose(msgspec.Struct, frozen=True, kw_only=True):

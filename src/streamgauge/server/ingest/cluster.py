@@ -164,6 +164,16 @@ class ClusterPath:
             "the catalog with their own tools"
         )
 
+    async def settled(self) -> int:
+        """Return the log position up to which the log no longer has anything to insert again.
+
+        Raises:
+            UnsupportedError: Another process writes.
+        """
+        if self._writing is None:
+            raise UnsupportedError("another process brings events to the store")
+        return await self._writing.pipeline.settled()
+
     def cut(self) -> Cut:
         """Refuse, as ``between_inserts`` does.
 

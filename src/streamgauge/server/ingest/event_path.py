@@ -125,6 +125,14 @@ class EventPath(Protocol):
         """
         ...
 
+    async def settled(self) -> int:
+        """Return the log position up to which the log no longer has anything to insert again.
+
+        Raises:
+            UnsupportedError: Not where another process writes.
+        """
+        ...
+
     def cut(self) -> Cut:
         """Return the place of this instant; only within ``between_inserts``."""
         ...

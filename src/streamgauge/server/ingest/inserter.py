@@ -16,7 +16,7 @@ from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.ingest.quarantine import Quarantine
 from streamgauge.server.ingest.rows import numbered
 from streamgauge.server.store import EventStore, RowsRefusedError
-from streamgauge.server.store.event_store import log_position
+from streamgauge.server.store.segments import log_position
 
 _log: Final = logging.getLogger("streamgauge.server.ingest")
 

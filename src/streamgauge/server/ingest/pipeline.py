@@ -22,7 +22,7 @@ from streamgauge.server.ingest.writer import Writer
 from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.store import EventStore
-from streamgauge.server.store.event_store import log_position
+from streamgauge.server.store.segments import log_position
 
 T = TypeVar("T")
 
@@ -147,6 +147,17 @@ class Pipeline:
             Exception: Whatever ``do`` raises.
         """
         return await self._writer.between_inserts(do)
+
+    async def settled(self) -> int:
+        """Return the log position up to which the log no longer has anything to insert again.
+
+        The snapshot of the known ids has everything up to there, too.
+        """
+        return await self.between_inserts(self._settled)
+
+    def _settled(self) -> int:
+        behind = self._inserter.inserted + 1
+        return log_position(min([behind, *self._log.sealed()]), 0) - 1
 
     def cut(self) -> Cut:
         """Return the place of this instant; only within ``between_inserts``.

@@ -6,7 +6,7 @@ import asyncio
 
 from streamgauge.core.errors import UnavailableError
 from streamgauge.server.ingest.streams import Mark, Streams
-from streamgauge.server.store.event_store import ROW_BITS, log_position
+from streamgauge.server.store.segments import ROW_BITS, log_position
 
 # Marks are told as they are set; one that was missed is asked for.
 _ASK_AGAIN_S = 0.5

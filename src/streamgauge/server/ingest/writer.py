@@ -20,7 +20,8 @@ from streamgauge.core.errors import UnavailableError
 from streamgauge.server.ingest.inserter import Inserter
 from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.metering.meter import Meter
-from streamgauge.server.store.event_store import ROW_BITS, EventStore, log_position
+from streamgauge.server.store import EventStore
+from streamgauge.server.store.segments import ROW_BITS, log_position
 
 T = TypeVar("T")
 _log = logging.getLogger("streamgauge.server.ingest")

@@ -59,13 +59,13 @@ def minutes(rollups: Sequence[Rollup], *, backfill: str | None = None) -> str:
 
     Args:
         rollups: Those that are kept; what is up to their cut is left out.
-        backfill: A condition on events: only these, of the one rollup given, whatever its cut.
+        backfill: Events, as SQL behind FROM: only these, of the one rollup given, whatever its cut.
     """
     if backfill is None:
         source = f"SELECT {_ids(rollups)} AS rollup_id, {_TAKEN} FROM events"
     else:
         (one,) = rollups
-        source = f"SELECT {one.id} AS rollup_id, {_TAKEN} FROM events WHERE {backfill}"
+        source = f"SELECT {one.id} AS rollup_id, {_TAKEN} FROM {backfill}"
     numbers = [
         f"{number_of(_by_rollup(rollups, lambda shape: shape.numbers, place))} AS number_{place}"
         for place in range(max(len(one.shape.numbers) for one in rollups))

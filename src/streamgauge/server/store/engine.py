@@ -67,6 +67,11 @@ class Engine:
             self.close()
             raise
 
+    @property
+    def is_remote(self) -> bool:
+        """Return whether it is across a network."""
+        return self._address.remote
+
     def insert(self, table: str, ndjson: bytes, token: str) -> None:
         """Insert rows given as JSON lines; a token that was inserted before changes nothing.
 
@@ -91,6 +96,15 @@ class Engine:
         """
         with self._errors("a statement"):
             self._inserts.command(statement)
+
+    def run(self, statement: str) -> None:
+        """Run a statement that takes its time, beside inserts; waits for a free connection.
+
+        Raises:
+            UnavailableError: The engine refuses.
+        """
+        with self._errors("a statement"), self._query_client() as client:
+            client.command(statement)
 
     def rows(
         self, query: str, parameters: Mapping[str, Any] | None = None

@@ -7,25 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from streamgauge.core.errors import ConfigurationError
 from streamgauge.core.limits import STORE_QUERIES_AT_ONCE
-from streamgauge.server.metering import compile as compiled
+from streamgauge.server.archived import Archived, ArchivedFile
 from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.metering.windows import Window
-from streamgauge.server.store import events, forgetting, frozen, schema, usage
+from streamgauge.server.store import events, forgetting, frozen, segments, usage
+from streamgauge.server.store.archive import Archive
+from streamgauge.server.store.archiving import Archiver
 from streamgauge.server.store.engine import Engine
+from streamgauge.server.store.origins import claim
 from streamgauge.server.store.rollup_source import over_rollup, serves
 from streamgauge.server.store.rollups import Rollups
 from streamgauge.server.store.rows import Bucket, StoredEvent, UsageRow, WriterRun
 from streamgauge.server.store.timing import QueryTimes
-
-ROW_BITS = 32
-
-
-def log_position(segment: int, row: int) -> int:
-    """Return segment and row as one number, in log order."""
-    return segment << ROW_BITS | row
 
 
 class EventStore:
@@ -40,9 +35,11 @@ class EventStore:
         query_clients: How many queries may run at once.
         origin: The ingest log that fills a store which others can reach; None for one's own.
         follows: Whether another process inserts and makes rollups, and this one only reads.
+        archive: Where the files of archived events are; None where there are none.
 
     Raises:
-        ConfigurationError: The address is neither, or another log fills it.
+        ConfigurationError: The address is neither, another log fills it, or a newer release
+            archived events.
         UnavailableError: The engine does not open.
     """
 
@@ -53,6 +50,7 @@ class EventStore:
         query_clients: int = STORE_QUERIES_AT_ONCE,
         origin: str | None = None,
         follows: bool = False,
+        archive: Path | None = None,
     ) -> None:
         self._dsn = dsn
         self.times = QueryTimes()
@@ -60,29 +58,10 @@ class EventStore:
         self._writing = threading.Lock()
         if origin is not None:
             # Before views are touched, which another log's server inserts through.
-            self._claim(origin)
-        self._rollups = Rollups(self._engine, self._writing, follows=follows)
-
-    def _claim(self, origin: str) -> None:
-        """Make the store that of one ingest log; twice is once.
-
-        Two logs number their segments alike, so that one's would pass for repeats of the other's.
-
-        Raises:
-            ConfigurationError: It is another one's.
-            UnavailableError: The engine refuses; the same call may be made again.
-        """
-        self._engine.define(schema.ORIGINS)
-        first = "SELECT origin FROM origins ORDER BY since, origin LIMIT 1"
-        if not self._engine.rows(first):
-            name = compiled.literal(origin)
-            self._engine.define(f"INSERT INTO origins SELECT {name}, now64(6)")
-        ((owner,),) = self._engine.rows(first)
-        if owner != origin:
-            raise ConfigurationError(
-                f"the store is filled from the ingest log {owner}, and this directory's is {origin}"
-                " (log.origin); each needs a database of its own"
-            )
+            claim(self._engine, origin)
+        self._archive = Archive(self._engine, self._writing, archive)
+        self._archiver = Archiver(self._engine, self._writing, self._archive)
+        self._rollups = Rollups(self._engine, self._writing, self._archive, follows=follows)
 
     def insert(self, segment: int, ndjson: bytes, rows: int, *, part: str = "") -> None:
         """Insert the rows of a sealed segment; a segment inserted before changes nothing.
@@ -127,9 +106,10 @@ class EventStore:
         """Return whether the usage of ``meter`` is read from a rollup."""
         return self._rollups.find(meter) is not None
 
-    def stop_filling(self) -> None:
-        """Let a running ``fill_rollups`` end soon; after the next start it goes on."""
+    def stop_long_work(self) -> None:
+        """Let ``fill_rollups`` and ``archive`` end soon; after the next start they go on."""
         self._rollups.stop()
+        self._archiver.stop()
 
     def events(  # noqa: PLR0913 - The contract has as many filters.
         self,
@@ -167,7 +147,7 @@ class EventStore:
             offset=offset,
         )
         with self.times.timed("events"):
-            return events.list_events(self._engine, asked)
+            return events.list_events(self._engine, self._archive, asked)
 
     def event(self, event_id: str, *, business_id: str, mode: str) -> StoredEvent:
         """Return one event.
@@ -177,44 +157,37 @@ class EventStore:
             UnavailableError: The engine refuses.
         """
         with self.times.timed("event"):
-            return events.get_event(self._engine, event_id, business_id=business_id, mode=mode)
+            return events.get_event(
+                self._engine, self._archive, event_id, business_id=business_id, mode=mode
+            )
 
     def writer_runs(self, *, after: int = 0) -> Iterator[WriterRun]:
         """Yield the ids minted by spools, as runs without gaps, of events after a log position."""
-        return events.writer_runs(self._engine, after)
+        return events.writer_runs(self._engine, self._archive, after)
 
     def foreign_ids(self, *, after: int = 0) -> Iterator[dict[tuple[str, str], list[str]]]:
         """Yield the other ids of events after a log position by (business, mode), in blocks."""
-        return events.foreign_ids(self._engine, after)
+        return events.foreign_ids(self._engine, self._archive, after)
 
     def newest_segment(self) -> int:
         """Return the newest segment with a stored row, 0 in an empty store."""
-        ((newest,),) = self._engine.rows("SELECT max(log_position) FROM events")
-        return int(newest) >> ROW_BITS
+        stored = segments.newest_position(self._engine)
+        return max(stored, self._archive.state.newest) >> segments.ROW_BITS
 
     def rows_of_segments(self, first: int, last: int | None = None) -> dict[int, int]:
-        """Return how many rows of each segment are stored, from ``first`` up to ``last``."""
-        query = (
-            "SELECT bitShiftRight(log_position, {bits:UInt8}) AS segment, count() "
-            "FROM events WHERE log_position BETWEEN {first:UInt64} AND {last:UInt64} "
-            "GROUP BY segment"
-        )
-        bounds = {
-            "bits": ROW_BITS,
-            "first": log_position(first, 0),
-            "last": 2**64 - 1 if last is None else log_position(last + 1, 0) - 1,
-        }
-        return {int(segment): int(rows) for segment, rows in self._engine.rows(query, bounds)}
+        """Return how many rows of each segment are stored, from ``first`` up to ``last``.
+
+        Archived ones do not count; they are of segments that the log no longer has.
+        """
+        return segments.rows_of_segments(self._engine, first, last)
+
+    def count(self) -> int:
+        """Return how many events are stored, archived ones included."""
+        return frozen.count(self._engine, self._archive.state)
 
     def deduplication_window(self) -> int:
         """Return how many inserts the engine remembers, so that a repeat changes nothing."""
-        query = (
-            "SELECT toUInt64OrZero(extract(engine_full, "
-            "'non_replicated_deduplication_window = ([0-9]+)')) FROM system.tables "
-            "WHERE database = currentDatabase() AND name = 'events'"
-        )
-        ((window,),) = self._engine.rows(query)
-        return int(window)
+        return segments.deduplication_window(self._engine)
 
     def usage(  # noqa: PLR0913 - Usage is asked for along as many lines.
         self,
@@ -263,8 +236,8 @@ class EventStore:
         if rollup is not None and serves(rollup, asked):
             with self.times.timed("usage_of_rollups"):
                 return usage.read(self._engine, asked, over_rollup(rollup, asked))
-        with self.times.timed("usage_of_events"):
-            return usage.read(self._engine, asked, usage.over_events(asked))
+        with self.times.timed("usage_of_events"), self._archive.reading() as view:
+            return usage.read(self._engine, asked, usage.over_events(asked, view))
 
     def forget(self, rule: Forget, up_to: int) -> bool:
         """Return whether no event up to a log position holds more than ``rule`` keeps.
@@ -274,20 +247,42 @@ class EventStore:
         Raises:
             UnavailableError: The engine refuses, or fails at it; it goes on trying.
         """
-        return forgetting.forget(self._engine, self._writing, rule, up_to)
+        return self._archiver.forget(
+            lambda: forgetting.forget(self._engine, self._writing, rule, up_to), rule, up_to
+        )
 
-    def freeze(self, name: str, into: Path) -> int:
-        """Put every row, as files, into an empty directory; return how many events they are.
+    @property
+    def archived(self) -> Archived:
+        """Return what is archived."""
+        return self._archive.state
+
+    def missing_files(self) -> list[ArchivedFile]:
+        """Return the files of archived events that are not there, or not whole."""
+        return self._archive.missing()
+
+    @property
+    def archiver(self) -> Archiver:
+        """Return what archives events; its calls may take long."""
+        return self._archiver
+
+    def freeze(self, name: str, into: Path, archive: Path) -> int:
+        """Put every row, as files, into empty directories; return how many events they are.
 
         What is stored after this call is not in it. ``frozen.bring`` makes a store of it again.
 
+        Args:
+            name: A name that no earlier freeze had.
+            into: For the engine's files; on its file system, as the other one.
+            archive: For the files of archived events.
+
         Raises:
             UnsupportedError: The engine's files are not on this machine.
-            UnavailableError: The engine refuses.
+            UnavailableError: The engine refuses, or an archived file is missing.
             OSError: The disk refuses.
         """
-        with self._writing:
-            return frozen.freeze(self._engine, self._dsn, name, into)
+        with self._writing, self._archive.reading() as view:
+            frozen.link_archived(view, archive)
+            return frozen.freeze(self._engine, self._dsn, view.state, name, into)
 
     def close(self) -> None:
         """Let go of the engine's directory."""

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from streamgauge.core.errors import CorruptError, UnsupportedError
+from streamgauge.server import archived as states
+from streamgauge.server.archived import Archived
 from streamgauge.server.metering import compile as compiled
+from streamgauge.server.store.archive import Archive
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rollups import FILLING, RETIRED, Rollups
 from streamgauge.server.store.schema import SPANS
+from streamgauge.server.store.view import View, below
 
-TABLES: Final = ("rollups", "events", *SPANS)
+TABLES: Final = ("rollups", "archive", "events", *SPANS)
 """What is frozen, in the order in which it has to be brought: definitions before their rows."""
 _DSN: Final = "chdb://"
 
@@ -27,12 +31,13 @@ Bring = Callable[[str, str, Path], None]
 """Puts the files of (table, part) into a directory."""
 
 
-def freeze(engine: Engine, dsn: str, name: str, into: Path) -> int:
-    """Put every part of every table into ``into/TABLE/PART``; return how many events they hold.
+def freeze(engine: Engine, dsn: str, archived: Archived, name: str, into: Path) -> int:
+    """Put every part of every table into ``into/TABLE/PART``; return how many events there are.
 
     Args:
         engine: Nobody inserts meanwhile.
         dsn: Where it is.
+        archived: What is archived; nobody changes that meanwhile, either.
         name: A name that no earlier freeze had.
         into: A directory of the same file system, for this alone.
 
@@ -52,9 +57,34 @@ def freeze(engine: Engine, dsn: str, name: str, into: Path) -> int:
                 frozen.rename(into / table)
             else:
                 (into / table).mkdir(mode=0o700)
-        return _count(engine)
+        return count(engine, archived)
     finally:
         shutil.rmtree(shadow, ignore_errors=True)
+
+
+def link_archived(view: View, into: Path) -> None:
+    """Put the files of a state of the archive into an empty directory, with their manifest.
+
+    Raises:
+        UnavailableError: One is missing or damaged.
+        OSError: The disk refuses.
+    """
+    if not view.state.generation:
+        return
+    view.check(view.state.files)
+    for file in view.state.files:
+        (into / file.name).hardlink_to(view.directory / file.name)
+    states.write(into, view.state)
+
+
+def count(engine: Engine, archived: Archived) -> int:
+    """Return how many events there are, archived ones included.
+
+    Raises:
+        UnavailableError: The engine refuses.
+    """
+    ((events,),) = engine.rows(f"SELECT count() FROM events WHERE NOT {below(archived)}")
+    return int(events) + archived.rows
 
 
 def bring(dsn: str, parts: Iterable[tuple[str, str]], put: Bring, events: int) -> None:
@@ -74,14 +104,17 @@ def bring(dsn: str, parts: Iterable[tuple[str, str]], put: Bring, events: int) -
     _root(dsn)
     by_table = {table: [part for owner, part in parts if owner == table] for table in TABLES}
     engine = Engine(dsn, query_clients=1)
+    writing = threading.Lock()
     try:
+        archive = Archive(engine, writing, None)
         _attach(engine, "rollups", by_table.pop("rollups"), put)
         _give_up_filling(engine)
         # Views and, what matters here, the columns of the rollups.
-        Rollups(engine, threading.Lock())
+        Rollups(engine, writing, archive)
         for table, own in by_table.items():
             _attach(engine, table, own, put)
-        if (found := _count(engine)) != events:
+        archive.load()
+        if (found := count(engine, archive.state)) != events:
             raise CorruptError("store/events", 0, f"{found} events were brought, not {events}")
     finally:
         engine.close()
@@ -117,8 +150,3 @@ def _give_up_filling(engine: Engine) -> None:
         f"INSERT INTO rollups SELECT id, {RETIRED}, definition "
         f"FROM rollups FINAL WHERE state = {FILLING}"
     )
-
-
-def _count(engine: Engine) -> int:
-    ((events,),) = engine.rows("SELECT count() FROM events")
-    return int(events)

@@ -26,6 +26,8 @@ from streamgauge.server.metering import rollup_sql as sql
 from streamgauge.server.metering.filters import Operator
 from streamgauge.server.metering.meter import Meter
 from streamgauge.server.metering.rollup import Rollup, Shape, needs, scope
+from streamgauge.server.store.archive import Archive
+from streamgauge.server.store.chunks import Chunk, chunks
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.schema import INSERT_SETTINGS, SPANS
 
@@ -43,14 +45,18 @@ class Rollups:
     Args:
         engine: Where they are.
         writing: Held by whoever inserts; views change only while it is held.
+        archive: Where older events are.
         follows: Whether another process plans and fills them, and this one only reads.
 
     Raises:
         UnavailableError: The engine refuses.
     """
 
-    def __init__(self, engine: Engine, writing: threading.Lock, *, follows: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, writing: threading.Lock, archive: Archive, *, follows: bool = False
+    ) -> None:
         self._engine = engine
+        self._archive = archive
         self._follows = follows
         self._writing = writing
         self._one_fill = threading.Lock()
@@ -111,12 +117,12 @@ class Rollups:
         """
         with self._one_fill:
             for one in list(self._filling.values()):
-                for month, after, up_to in self._chunks(one):
+                for chunk in self._chunks(one):
                     with self._writing:
                         if self._stopping.is_set():
                             return
                         if self._filling.get(one.scope) is one:
-                            self._backfill(one, month, after, up_to)
+                            self._backfill(one, chunk)
                 self._finish(one)
             while self._retired and not self._stopping.is_set():
                 self._remove_rows(self._retired[-1])
@@ -181,17 +187,18 @@ class Rollups:
         if not keys:
             return set()
         counts = ", ".join(f"uniq({compiled.property_of(key)})" for key in keys)
-        ((*found,),) = self._engine.rows(
-            f"SELECT {counts} FROM (SELECT metadata FROM events "
-            f"WHERE {_of(place)} LIMIT {ROLLUP_SAMPLE_ROWS})"
-        )
+        with self._archive.reading() as view:
+            ((*found,),) = self._engine.rows(
+                f"SELECT {counts} FROM (SELECT metadata FROM {view.rows(_of(place))} "
+                f"LIMIT {ROLLUP_SAMPLE_ROWS})"
+            )
         return {
             key for key, count in zip(keys, found, strict=True) if count > ROLLUP_KEY_VALUES_MAX
         }
 
     def _has_events(self, one: Rollup) -> bool:
-        query = f"SELECT 1 FROM events WHERE {_before(one)} LIMIT 1"
-        return bool(self._engine.rows(query))
+        with self._archive.reading() as view:
+            return bool(self._engine.rows(f"SELECT 1 FROM {view.rows(_before(one))} LIMIT 1"))
 
     def _finish(self, one: Rollup) -> None:
         """Read from ``one`` from now on, and let go of what it replaces."""
@@ -234,41 +241,27 @@ class Rollups:
             )
             self._engine.define(f"CREATE MATERIALIZED VIEW to_{span} TO {span} AS {query}")
 
-    def _chunks(self, one: Rollup) -> list[tuple[int, str, str]]:
-        """Return (month, customers after, customers up to); the same until all are filled.
+    def _chunks(self, one: Rollup) -> list[Chunk]:
+        """Return the same until all are filled: rows up to a cut never change."""
+        with self._archive.reading() as view:
+            return chunks(self._engine, view.rows(_before(one)), BACKFILL_CHUNK_ROWS)
 
-        Rows up to a cut never change, and a chunk lies in one piece in the order of the table.
-        """
-        rows = self._engine.rows(
-            "SELECT month, max(customer_id) FROM (SELECT toYYYYMM(timestamp) AS month, "
-            "customer_id, sum(count()) OVER (PARTITION BY month ORDER BY customer_id) AS place "
-            f"FROM events WHERE {_before(one)} GROUP BY month, customer_id) "
-            f"GROUP BY month, intDiv(place, {BACKFILL_CHUNK_ROWS}) ORDER BY ALL"
-        )
-        found, last = list[tuple[int, str, str]](), (0, "")
-        for month, up_to in rows:
-            found.append((month, last[1] if last[0] == month else "", up_to))
-            last = (month, up_to)
-        return found
-
-    def _backfill(self, one: Rollup, month: int, after: str, up_to: str) -> None:
-        where = (
-            f"{_before(one)} AND toYYYYMM(timestamp) = {month} "
-            f"AND customer_id > {compiled.literal(after)} "
-            f"AND customer_id <= {compiled.literal(up_to)}"
-        )
+    def _backfill(self, one: Rollup, chunk: Chunk) -> None:
+        where = f"{_before(one)} AND {chunk.condition}"
         settings = INSERT_SETTINGS | {
-            "insert_deduplication_token": f"fill:{one.id}:{one.cut}:{month}:{up_to}",
+            "insert_deduplication_token": f"fill:{one.id}:{one.cut}:{chunk.month}:{chunk.up_to}",
             "insert_select_deduplicate": 1,
         }
         clause = ", ".join(f"{name} = {compiled.literal(str(to))}" for name, to in settings.items())
         names = ", ".join(column.name for column in sql.columns([one]))
-        # The order makes the blocks of a repeat the same ones.
-        self._engine.define(
-            f"INSERT INTO minutes (rollup_id, customer_id, minute, labels, {names}) "
-            f"SETTINGS {clause} {sql.minutes([one], backfill=where)} "
-            "ORDER BY rollup_id, customer_id, minute, labels"
-        )
+        with self._archive.reading() as view:
+            rows = str(view.rows(where, start=chunk.start, end=chunk.end))
+            # The order makes the blocks of a repeat the same ones.
+            self._engine.define(
+                f"INSERT INTO minutes (rollup_id, customer_id, minute, labels, {names}) "
+                f"SETTINGS {clause} {sql.minutes([one], backfill=rows)} "
+                "ORDER BY rollup_id, customer_id, minute, labels"
+            )
 
 
 def _wide(shape: Shape) -> set[str]:

@@ -60,6 +60,13 @@ SETTINGS {_DURABLE}
 """
 """Which ingest log fills the store, where the store could be reached by others too."""
 
+ARCHIVE: Final = f"""
+CREATE TABLE IF NOT EXISTS archive (generation UInt64, state String)
+ENGINE = ReplacingMergeTree(generation) ORDER BY tuple()
+SETTINGS {_DURABLE}
+"""
+"""What was moved out of ``events`` into files; where the engine is in this process."""
+
 SPANS: Final = ("minutes", "days", "months")
 """The tables of rollups; each is made from the one before, the first from events."""
 

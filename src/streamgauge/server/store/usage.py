@@ -18,6 +18,7 @@ from streamgauge.server.metering.meter import AggregationType, Meter
 from streamgauge.server.metering.windows import Window
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rows import Bucket, UsageRow
+from streamgauge.server.store.view import View, instant
 
 _BUCKET_STARTS: Final = {
     Bucket.MINUTE: "toStartOfMinute",
@@ -95,8 +96,12 @@ def check_group_by(group_by: Sequence[str]) -> tuple[str, ...]:
     return keys
 
 
-def over_events(asked: UsageQuery) -> Source:
-    """Return the events themselves as a source."""
+def over_events(asked: UsageQuery, view: View) -> Source:
+    """Return the events themselves as a source.
+
+    Raises:
+        UnavailableError: Some are archived, and cannot be read.
+    """
     where = [
         f"business_id = {compiled.literal(asked.business_id)}",
         f"mode = {compiled.literal(asked.mode)}",
@@ -106,9 +111,15 @@ def over_events(asked: UsageQuery) -> Source:
     ]
     if asked.up_to is not None:
         where.append(f"log_position <= {asked.up_to}")
+    rows = view.rows(
+        " AND ".join(where),
+        start=min(window.start for window in asked.windows),
+        end=max(window.end for window in asked.windows),
+        customer_id=asked.customer_id,
+    )
     return Source(
-        table="events",
-        where=" AND ".join(where),
+        table=rows.table,
+        where=rows.where,
         time="timestamp",
         groups=tuple(compiled.property_of(key) for key in asked.group_by),
         aggregates=compiled.over_events(asked.meter),
@@ -159,14 +170,10 @@ def customer(asked: UsageQuery) -> list[str]:
 def within(windows: Sequence[Window], column: str) -> str:
     """Return the condition on a column of time."""
     spans = [
-        f"({column} >= {_instant(window.start)} AND {column} < {_instant(window.end)})"
+        f"({column} >= {instant(window.start)} AND {column} < {instant(window.end)})"
         for window in windows
     ]
     return f"({' OR '.join(spans)})"
-
-
-def _instant(at: datetime) -> str:
-    return f"fromUnixTimestamp64Micro({to_ns(at) // 1_000}, 'UTC')"
 
 
 def _bucket(bucket: Bucket | None, column: str) -> str:
