@@ -95,6 +95,7 @@ def archived(tmp_path: Path, server_type: Any) -> Iterator[dict[str, Any]]:
         for number in range(RETAINED_SEGMENTS_MAX + 2):
             send(client, used(f"new-{number}", NOW))
             client.get(f"/events/new-{number}").raise_for_status()
+        send(client, used("old-but-in-the-log", OLDER, customer="cus_3"))
         before = answers(client)
     assert server.stop() == 0
     server.start(keep_events_days="35")

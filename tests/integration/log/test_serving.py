@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from streamgauge.core.errors import ConfigurationError
+from streamgauge.core.limits import RETAINED_SEGMENTS_MAX
 from streamgauge.server.ingest.jetstream import JetStream
 from streamgauge.server.ingest.stream_log import STREAMS_KEEP
 from tests.integration.ingest.conftest import Server
@@ -90,6 +93,44 @@ def test_a_server_over_jetstream_bills_once_across_kills_and_a_lost_data_directo
             assert usage(client, made) == (8, "80")
         assert server.stop() == 0
         assert not list((server.data_dir).glob("log/*"))
+    finally:
+        server.kill()
+
+
+def test_events_are_archived_over_jetstream_too_and_their_ids_stay_known(
+    nodes: Nodes, connect: Callable[[], JetStream], tmp_path: Path
+) -> None:
+    connect()
+    hosts = ",".join(url.removeprefix("nats://") for url in nodes.urls)
+    url = f"nats://{hosts}/archived?bytes_max=1073741824"
+    server = Server(tmp_path / "data", ingest_log=url)
+    last = RETAINED_SEGMENTS_MAX + 3
+    try:
+        with server.start().client() as client:
+            old = event(1) | {"timestamp": (datetime.now(UTC) - timedelta(days=80)).isoformat()}
+            client.post("/events/ingest", json={"events": [old]}).raise_for_status()
+            for number in range(2, last):
+                sent(client, number)
+                client.get(f"/events/stream{number}").raise_for_status()
+        assert server.stop() == 0
+        # All ids are read again from the store, where one is archived by then.
+        for name in ("ids", "ids-followed"):
+            for file in (server.data_dir / name).glob("snapshot*"):
+                file.unlink()
+        server.start(keep_events_days="35")
+        with server.operator() as operator, server.client() as client:
+            end = time.monotonic() + 30
+            while operator.get("/v1/retention").json()["events"] == 0:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            listed = client.get("/events", params={"page_size": 100}).json()["items"]
+            assert len(listed) == last - 1
+        assert server.stop() == 0
+        for file in (server.data_dir / "ids-followed").glob("snapshot*"):
+            file.unlink()
+        with server.start().client() as client:
+            assert sent(client, 1, last) == ["duplicate", "stored"]
+            assert client.get("/events/stream1").json()["metadata"] == {"bytes": 10}
     finally:
         server.kill()
 

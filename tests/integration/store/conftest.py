@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -122,3 +123,14 @@ def new_meter() -> Callable[..., Meter]:
         return msgspec.structs.replace(meter, **changes)
 
     return new
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Any]:
+    """Have a store with an archive, filled: in files of this machine, as no other can be."""
+    from tests.integration.store.archiving import Store  # noqa: PLC0415 - it needs this module
+
+    opened = Store(tmp_path)
+    opened.fill()
+    yield opened
+    opened.store.close()

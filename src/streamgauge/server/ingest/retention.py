@@ -17,7 +17,6 @@ import msgspec
 import structlog
 
 from streamgauge.core.clock import Clock, utc
-from streamgauge.core.errors import StreamgaugeError
 from streamgauge.core.limits import ARCHIVE_LATE_ROWS_MIN, RETENTION_INTERVAL_S
 from streamgauge.server.archived import month_start
 from streamgauge.server.ingest.event_path import EventPath
@@ -114,7 +113,7 @@ class Retention:
             await self._run(self._store.archiver.clean)
             async for rows in self._steps():
                 archived += rows
-        except (StreamgaugeError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - it would end in silence, for good
             self._trouble = f"events cannot be archived: {error}"
             self._say(logging.WARNING, "retention failed", began, archived, error=str(error))
         else:

@@ -18,17 +18,21 @@ from typing import Final
 import msgspec
 
 from streamgauge.core.disk import OsDirectory
-from streamgauge.core.errors import CorruptError, UnavailableError, UnsupportedError
+from streamgauge.core.errors import (
+    CorruptError,
+    StreamgaugeError,
+    UnavailableError,
+    UnsupportedError,
+)
 from streamgauge.core.limits import (
     ARCHIVE_FILE_ROWS,
     ARCHIVE_SMALL_ROWS,
     ARCHIVE_UNREAD_S,
     DISK_RESERVE_BYTES,
 )
-from streamgauge.server import archived as states
 from streamgauge.server.archived import Archived, ArchivedFile
 from streamgauge.server.metering.forgetting import Forget
-from streamgauge.server.store import parquet
+from streamgauge.server.store import leftovers, parquet
 from streamgauge.server.store.archive import Archive
 from streamgauge.server.store.chunks import Chunk, chunks
 from streamgauge.server.store.engine import Engine
@@ -98,14 +102,14 @@ class Archiver:
             state = self._next(before, up_to)
             if state is None:
                 return 0
-            with self._archive.reading() as view:
-                files = self._write(view, state)
-            if files is None:
-                return 0
-            archived = sum(file.rows for file in files) - state.rows
-            self._put(state, files)
+            with self._tidied():
+                with self._archive.reading() as view:
+                    files = self._write(view, state)
+                if files is None:
+                    return 0
+                self._put(state, files)
             self._clean(ARCHIVE_UNREAD_S)
-            return archived
+            return sum(file.rows for file in files) - state.rows
 
     def clean(self) -> bool:
         """Remove what no state needs any more; return whether nothing of it is left.
@@ -137,12 +141,12 @@ class Archiver:
             if self._archive.directory is None:
                 return True
             self._archive.load()
-            with self._archive.reading() as view:
+            with self._tidied(), self._archive.reading() as view:
                 replaced = self._rewrite(view, rule, rule.condition(up_to))
-            if replaced:
-                state = self._archive.state
-                files = tuple(replaced.get(file.name, file) for file in state.files)
-                self._put(state, files)
+                if replaced:
+                    state = view.state
+                    files = tuple(replaced.get(file.name, file) for file in state.files)
+                    self._put(state, files)
             return self._clean(0)
 
     @contextlib.contextmanager
@@ -153,6 +157,16 @@ class Archiver:
         finally:
             if free:
                 self._changing.release()
+
+    @contextlib.contextmanager
+    def _tidied(self) -> Iterator[None]:
+        """Remove at once what a failure leaves: the disk may be full of it."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(StreamgaugeError, OSError):
+                self._clean(0)
+            raise
 
     def _check_settled(self) -> None:
         if not self._clean(ARCHIVE_UNREAD_S):
@@ -244,36 +258,7 @@ class Archiver:
         self._archive.put(msgspec.structs.replace(state, generation=generation, files=files))
 
     def _clean(self, wait_s: float) -> bool:
-        if self._archive.directory is None:
-            return True
-        self._archive.load()
-        self._archive.write_copy()
-        if not self._archive.unread(wait_s):
-            return False
-        lost = states.leftovers(self._directory, self._archive.state)
-        for path in lost:
-            path.unlink(missing_ok=True)
-        if lost:
-            OsDirectory(self._directory).sync()
-        self._delete(below(self._archive.state))
-        return True
-
-    def _delete(self, archived: str) -> None:
-        months = self._engine.rows(
-            f"SELECT DISTINCT toYYYYMM(timestamp) FROM events WHERE {archived} ORDER BY ALL"
-        )
-        for (month,) in months:
-            inside = f"toYYYYMM(timestamp) = {month}"
-            with self._writing:
-                # Nobody inserts meanwhile, so nothing else can be in it.
-                others = f"SELECT 1 FROM events WHERE {inside} AND NOT {archived} LIMIT 1"
-                if not self._engine.rows(others):
-                    self._engine.define(f"ALTER TABLE events DROP PARTITION {month}")
-                    continue
-            self._engine.run(
-                f"ALTER TABLE events DELETE IN PARTITION {month} WHERE {archived} "
-                "SETTINGS mutations_sync = 1"
-            )
+        return leftovers.remove(self._engine, self._writing, self._archive, wait_s)
 
     @property
     def _directory(self) -> Path:
