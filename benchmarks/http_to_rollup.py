@@ -3,7 +3,8 @@
 A real server process with a key and 50 meters, real sockets, real syncs; the clients share its
 processors, so processor time per event is the figure to compare. Each round lasts until the last
 event is in the rollups, so ``in rollups/s`` is what can go on, and ``behind s`` what was left
-when the clients stopped; ``--rate`` sends no more than that. In the same run: decoding alone, the
+when the clients stopped; ``lag`` is the age of the oldest event that cannot be asked for yet, and
+``--rate`` sends no more than that. In the same run: decoding alone, the
 same server without its engine, and what many write by hand: a PostgreSQL table
 (``benchmarks.postgresql_table``), whose rows can be summed when they are committed.
 """
@@ -18,6 +19,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +36,7 @@ from streamgauge.server.store import EventStore
 
 METERS = 50
 COLUMNS = (
-    *("acknowledged/s", "in rollups/s", "behind s", "p50 ms", "p99 ms", "max ms"),
+    *("acknowledged/s", "in rollups/s", "behind s", "lag p99 s", "p50 ms", "p99 ms", "max ms"),
     *("server us", "client us"),
 )
 _SERVER = ["-m", "streamgauge.server"]
@@ -110,6 +112,28 @@ def running(data_dir: Path, program: list[str], meters: int) -> Iterator[Server]
         server.stop()
 
 
+class Lag(threading.Thread):
+    """Watches how long the oldest event on disk waits for the store."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(daemon=True)
+        self._server = server
+        self._stopping = threading.Event()
+        self._seen_s: list[float] = []
+
+    def run(self) -> None:
+        """Look ten times a second, until ``p99_s``."""
+        while not self._stopping.wait(0.1):
+            self._seen_s.append(self._server.ask("GET", "/readyz")["lag_s"])
+
+    def p99_s(self) -> float:
+        """Stop and return the lag, in seconds, that one look in a hundred was above."""
+        self._stopping.set()
+        self.join()
+        seen_s = sorted(self._seen_s)
+        return seen_s[len(seen_s) * 99 // 100]
+
+
 def meter(place: int) -> dict[str, object]:
     """Return the meter at ``place``: the first takes all bytes, others those of a place."""
     asked = {"quality": QUALITIES[place % 5], "region": f"r{place // 5}"}
@@ -140,11 +164,13 @@ def load(server: Server, batch: int, options: argparse.Namespace) -> dict[str, f
     command += ["--token", server.token, "--batch", str(batch)]
     command += ["--seconds", str(options.seconds), "--clients", str(options.clients)]
     command += ["--rate", str(options.rate)]
+    lag = Lag(server)
+    lag.start()
     before = server.cpu_s()
     seen: dict[str, float] = json.loads(
         subprocess.run(command, check=True, capture_output=True, text=True).stdout
     )
-    started = time.perf_counter()
+    lag_p99_s, started = lag.p99_s(), time.perf_counter()
     while not server.caught_up():
         pass
     behind_s = time.perf_counter() - started
@@ -152,6 +178,7 @@ def load(server: Server, batch: int, options: argparse.Namespace) -> dict[str, f
         "acknowledged/s": seen["events"] / seen["took_s"],
         "in rollups/s": seen["events"] / (seen["took_s"] + behind_s),
         "behind s": behind_s,
+        "lag p99 s": lag_p99_s,
         "p50 ms": seen["p50_ms"],
         "p99 ms": seen["p99_ms"],
         "max ms": seen["max_ms"],

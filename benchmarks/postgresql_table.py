@@ -105,6 +105,7 @@ def load(batch: int, clients: int, seconds: float) -> dict[str, float]:
         "acknowledged/s": events / took_s,
         "in rollups/s": events / took_s,
         "behind s": 0.0,
+        "lag p99 s": 0.0,
         "p50 ms": waits[len(waits) // 2] * 1e3,
         "p99 ms": waits[len(waits) * 99 // 100] * 1e3,
         "max ms": waits[-1] * 1e3,
