@@ -16,7 +16,7 @@ import pytest
 
 from streamgauge.core.ids import new_writer_id
 from streamgauge.server.catalog import Catalog
-from streamgauge.server.layout import CATALOG, ENGINE
+from streamgauge.server.layout import ARCHIVE, CATALOG, ENGINE
 from streamgauge.server.store import EventStore
 from tests.e2e import dying_server
 from tests.nursery import Life
@@ -194,15 +194,18 @@ class Ledger:
 
     def check_store(self) -> None:
         """Compare what is stored, event by event; the server must be gone."""
-        store = EventStore(f"chdb://{self.server.data_dir / ENGINE}")
+        data_dir = self.server.data_dir
+        store = EventStore(f"chdb://{data_dir / ENGINE}", archive=data_dir / ARCHIVE)
         try:
-            query = (
-                "SELECT event_id, customer_id, JSONExtractUInt(metadata['bytes']) "
-                "FROM streamgauge.events"
-            )
-            rows = store._engine.rows(query)
+            with store._archive.reading() as view:
+                rows = store._engine.rows(
+                    "SELECT event_id, customer_id, JSONExtractUInt(metadata['bytes']) "
+                    f"FROM {view.rows('1')}"
+                )
+            archived = store.archived.rows
         finally:
             store.close()
+        assert archived > 0, "old events must be archived"
         stored = {event_id: (customer, sent) for event_id, customer, sent in rows}
         assert len(rows) == len(stored), "an event is stored twice"
         assert stored == {key: owed for sender in self.senders for key, owed in sender.owed.items()}

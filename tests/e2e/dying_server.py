@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from streamgauge.core.clock import SystemClock
+from streamgauge.core.limits import KEEP_EVENTS_DAYS_MIN
 from streamgauge.server import app
-from streamgauge.server.ingest import inserter, keeper, writer
+from streamgauge.server.ingest import inserter, keeper, retention, writer
 from streamgauge.server.ingest.accept import Acceptor
 from streamgauge.server.ingest.keeper import Keeper
 from streamgauge.server.ingest.pipeline import Pipeline
 from streamgauge.server.ingest.snapshot import SnapshotFiles
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.store import EventStore
+from streamgauge.server.store.archive import Archive
+from streamgauge.server.store.archiving import Archiver
 from tests.nursery import serve_plainly
 
 # In the order in which an event meets them, then what goes on beside.
@@ -45,6 +48,9 @@ STEPS: dict[str, tuple[type, str]] = {
     "merge_ids": (Keeper, "_merge"),
     "plan_rollups": (EventStore, "plan_rollups"),
     "fill_rollups": (EventStore, "fill_rollups"),
+    "write_archive": (Archiver, "_write"),
+    "put_archive": (Archive, "put"),
+    "clean_archive": (Archiver, "_clean"),
 }
 assert all(hasattr(owner, name) for owner, name in STEPS.values()), "a step must be a method"
 WHEN = ("before", "within", "after")
@@ -109,6 +115,9 @@ def live(data_dir: Path, ready: Callable[[str], None]) -> None:
     keeper.UNCOVERED_SEGMENTS_MAX = 4  # type: ignore[misc]
     inserter.RETAINED_SEGMENTS_MAX = 3  # type: ignore[misc]
     writer.INTERVAL_S = 0.02
+    retention.RETENTION_INTERVAL_S = 0.2  # type: ignore[misc]
+    retention.ARCHIVE_LATE_ROWS_MIN = 200  # type: ignore[misc]
+    os.environ["STREAMGAUGE_KEEP_EVENTS_DAYS"] = str(KEEP_EVENTS_DAYS_MIN)
     if os.environ["STREAMGAUGE_CLOCK_AHEAD_S"]:
         app.SystemClock = AheadClock  # type: ignore[misc,attr-defined]
     if wanted := os.environ["STREAMGAUGE_DIES_AT"]:

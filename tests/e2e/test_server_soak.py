@@ -84,7 +84,8 @@ def test_sigkill_at_every_step_of_the_server_loses_nothing_and_doubles_nothing(
     for number, step in zip(range(ROUNDS), itertools.cycle(order), strict=False):
         # Rollups are made at a start and for a meter, and not by the load.
         of_rollups = "rollups" in step
-        if server.start(f"{step}:{1 if of_rollups else chance.randrange(1, 7)}"):
+        often = 7 if "archive" not in step else 3
+        if server.start(f"{step}:{1 if of_rollups else chance.randrange(1, often)}"):
             with sending(senders):
                 if number % 7 == 3 or of_rollups:
                     add_meter(server, f"made in round {number}")

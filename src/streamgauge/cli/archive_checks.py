@@ -10,6 +10,7 @@ from streamgauge.cli.findings import Finding, failed, ok, warning
 from streamgauge.core.errors import ConfigurationError, CorruptError
 from streamgauge.core.units import format_bytes
 from streamgauge.server import archived as states
+from streamgauge.server.archived import Archived
 from streamgauge.server.layout import ARCHIVE
 
 _CHECK: Final = "data: archive"
@@ -21,8 +22,7 @@ def archive_findings(data_dir: Path) -> Iterator[Finding]:
     if not directory.is_dir():
         return
     try:
-        state = states.read(directory)
-        damaged = [file.name for file in states.damaged(directory, state)]
+        state, damaged = _looked_at(directory)
         left = states.leftovers(directory, state)
     except (ConfigurationError, CorruptError, OSError) as error:
         yield failed(_CHECK, f"{directory} cannot be read: {error}")
@@ -36,4 +36,15 @@ def archive_findings(data_dir: Path) -> Iterator[Finding]:
         yield ok(_CHECK, f"{state.rows:,} events in {len(state.files)} files, {size}, all sound")
     if left:
         names = ", ".join(path.name for path in left)
-        yield warning(_CHECK, f"left by an interruption, the server removes them: {names}")
+        yield warning(
+            _CHECK, f"being written, or left by an interruption and removed by the server: {names}"
+        )
+
+
+def _looked_at(directory: Path) -> tuple[Archived, list[str]]:
+    """Return a state and its damaged files; a running server may change it meanwhile."""
+    while True:
+        state = states.read(directory)
+        damaged = [file.name for file in states.damaged(directory, state)]
+        if not damaged or states.read(directory) == state:
+            return state, damaged
