@@ -124,6 +124,8 @@ class Archiver:
     def forget(self, in_engine: Callable[[], bool], rule: Forget, up_to: int) -> bool:
         """Return whether no event, archived or not, holds more than ``rule`` keeps.
 
+        If some do, some of them have been rewritten when this returns; ask again.
+
         Args:
             in_engine: Says so of ``events``, or begins to rewrite them.
             rule: What is kept.
@@ -141,13 +143,14 @@ class Archiver:
             if self._archive.directory is None:
                 return True
             self._archive.load()
+            # One file a call, so that no call takes long.
             with self._tidied(), self._archive.reading() as view:
-                replaced = self._rewrite(view, rule, rule.condition(up_to))
-                if replaced:
-                    state = view.state
-                    files = tuple(replaced.get(file.name, file) for file in state.files)
-                    self._put(state, files)
-            return self._clean(0)
+                old = self._first_with_more(view, rule, rule.condition(up_to))
+                if old is not None:
+                    new = self._rewritten(view, old, rule, rule.condition(up_to))
+                    files = (new if file is old else file for file in view.state.files)
+                    self._put(view.state, tuple(files))
+            return self._clean(0) and old is None
 
     @contextlib.contextmanager
     def _free(self) -> Iterator[bool]:
@@ -238,20 +241,21 @@ class Archiver:
                 f"{free} bytes are free, and archiving needs {needed + DISK_RESERVE_BYTES}", 3_600
             )
 
-    def _rewrite(self, view: View, rule: Forget, condition: str) -> dict[str, ArchivedFile]:
-        """Return new files by the names of those that hold more than the rule keeps."""
-        replaced = dict[str, ArchivedFile]()
+    def _first_with_more(self, view: View, rule: Forget, condition: str) -> ArchivedFile | None:
         for file in view.state.files:
             if not file.first_customer <= rule.customer_id <= file.last_customer:
                 continue
-            source = view.source([file])
-            if not self._engine.rows(f"SELECT 1 FROM {source} WHERE {condition} LIMIT 1"):
-                continue
-            month = int(file.month.replace("-", ""))
-            name = _name(month, view.state.generation + 1, len(replaced) + 1)
-            metadata = f"if({condition}, {rule.staying()}, metadata)"
-            replaced[file.name] = parquet.write(self._engine, view, name, source, metadata=metadata)
-        return replaced
+            query = f"SELECT 1 FROM {view.source([file])} WHERE {condition} LIMIT 1"
+            if self._engine.rows(query):
+                return file
+        return None
+
+    def _rewritten(
+        self, view: View, file: ArchivedFile, rule: Forget, condition: str
+    ) -> ArchivedFile:
+        name = _name(int(file.month.replace("-", "")), view.state.generation + 1, 1)
+        metadata = f"if({condition}, {rule.staying()}, metadata)"
+        return parquet.write(self._engine, view, name, view.source([file]), metadata=metadata)
 
     def _put(self, state: Archived, files: tuple[ArchivedFile, ...]) -> None:
         generation = state.generation + 1
