@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import array
 import asyncio
-import gc
 import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
@@ -13,6 +12,7 @@ import pytest
 from streamgauge import Ingestion, InvalidInputError, StreamSession
 from streamgauge.streams.iterables import measure
 from streamgauge.testing import MemorySink
+from tests.unit.streams.collecting import collect_until
 
 WIDE = memoryview(array.array("I", [1, 2, 3]))
 
@@ -166,7 +166,7 @@ def test_an_iterator_that_is_dropped_ends_the_session(session: StreamSession, so
     ring = [chunks]
     ring.append(ring)
     del chunks, ring
-    gc.collect()
+    collect_until(lambda: not _is_open(session))
     assert not _is_open(session)
 
 

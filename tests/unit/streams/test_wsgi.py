@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import weakref
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
@@ -16,6 +17,11 @@ from streamgauge.streams.kernel.connections import Connections
 from streamgauge.streams.layers import Measured
 from streamgauge.testing import MemorySink
 from streamgauge.wsgi import StreamBytesMiddleware, bill_to
+from tests.unit.streams.collecting import collect_until
+
+
+class Inside:
+    """Goes with what it is in."""
 
 
 def start_response(*_: Any) -> Any:
@@ -59,10 +65,13 @@ def billed(ingestion: Ingestion, sink: MemorySink) -> dict[str, int]:
 def test_a_response_that_nobody_takes_or_closes_ends_when_it_is_collected(
     run: Any, records: list[Measured]
 ) -> None:
-    ring: list[Any] = [run(chunks)]
+    inside = Inside()
+    ring: list[Any] = [run(chunks), inside]
     ring.append(ring)
-    del ring
-    gc.collect()
+    left = weakref.ref(inside)
+    del ring, inside
+    collect_until(lambda: left() is None)
+    assert left() is None
     assert records == [], "the collector may run under any lock"
     run(chunks)
     assert [one.payload.bytes for one in records] == [0]
