@@ -25,31 +25,24 @@ class Column(NamedTuple):
         name: Its name.
         type: Its SQL type, with its codec.
         made: The aggregate that makes it from events.
-        merged: The aggregate that makes it from itself.
     """
 
     name: str
     type: str
     made: str
-    merged: str
 
 
 def columns(rollups: Sequence[Rollup]) -> list[Column]:
     """Return what is kept besides customer, time and labels; rollups share columns by place."""
-    found = [Column("events", "SimpleAggregateFunction(sum, UInt64)", "count()", "sum(events)")]
+    found = [Column("events", "SimpleAggregateFunction(sum, UInt64)", "count()")]
     for place in range(max((len(one.shape.numbers) for one in rollups), default=0)):
         found += _number_columns(rollups, place)
     for place in range(max((len(one.shape.uniques) for one in rollups), default=0)):
         text = f"text_{place}"
-        state, merged = f"uniqExactStateIf({text}, {text} != '')", "uniqExactMergeState"
+        state = f"uniqExactStateIf({text}, {text} != '')"
         found += [
             _summed(f"valued_{place}", "UInt64", f"countIf({text} != '')"),
-            Column(
-                f"unique_{place}",
-                "AggregateFunction(uniqExact, String)",
-                state,
-                f"{merged}(unique_{place})",
-            ),
+            Column(f"unique_{place}", "AggregateFunction(uniqExact, String)", state),
         ]
     return found
 
@@ -94,19 +87,18 @@ def minutes(rollups: Sequence[Rollup], *, backfill: str | None = None) -> str:
 def coarser(rollups: Sequence[Rollup], table: str, start: str) -> str:
     """Return the query that makes longer spans of the spans in ``table``.
 
+    Rows of one span are not added up here: the engine does that when it sorts what is inserted, and
+    nearly none of an insert are.
+
     Args:
         rollups: Those that are kept.
         table: What it is made from.
         start: The function that gives the start of the longer span.
     """
-    # Under other names within, since an alias would hide the column it is made from.
-    kept = columns(rollups)
-    merged = ", ".join(f"{column.merged} AS whole_{column.name}" for column in kept)
-    named = ", ".join(f"whole_{column.name} AS {column.name}" for column in kept)
+    kept = ", ".join(column.name for column in columns(rollups))
     return (
-        f"SELECT rollup_id, customer_id, span AS minute, labels, {named} FROM (SELECT rollup_id, "
-        f"customer_id, toDateTime({start}(minute, 'UTC'), 'UTC') AS span, labels, {merged} "
-        f"FROM {table} GROUP BY rollup_id, customer_id, span, labels)"
+        f"SELECT rollup_id, customer_id, toDateTime({start}(minute, 'UTC'), 'UTC') AS minute, "
+        f"labels, {kept} FROM {table}"
     )
 
 
@@ -163,7 +155,7 @@ _TAKEN: Final = "customer_id, timestamp, log_position, metadata"
 
 
 def _summed(name: str, type: str, made: str) -> Column:
-    return Column(name, f"SimpleAggregateFunction(sum, {type})", made, f"sum({name})")
+    return Column(name, f"SimpleAggregateFunction(sum, {type})", made)
 
 
 def _number_columns(rollups: Sequence[Rollup], place: int) -> list[Column]:
@@ -186,7 +178,7 @@ def _number_columns(rollups: Sequence[Rollup], place: int) -> list[Column]:
             taken = f"{number} IS NOT NULL AND rollup_id IN ({', '.join(wanted)})"
             column = f"{name}_{place}"
             kept = f"SimpleAggregateFunction(max, {type})"
-            found.append(Column(column, kept, f"maxIf({value}, {taken})", f"max({column})"))
+            found.append(Column(column, kept, f"maxIf({value}, {taken})"))
     return found
 
 
