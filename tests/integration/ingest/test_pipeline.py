@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from streamgauge.core.backoff import Backoff
+from streamgauge.core.clock import Clock
 from streamgauge.core.errors import ConfigurationError, UnavailableError
-from streamgauge.core.limits import RETAINED_SEGMENTS_MAX
+from streamgauge.core.limits import INGEST_SEGMENT_BYTES_MAX, RETAINED_SEGMENTS_MAX
 from streamgauge.core.memory import MemoryDirectory
 from streamgauge.server.ingest import inserter
 from streamgauge.server.ingest.decode import Scope
@@ -26,6 +27,7 @@ from streamgauge.server.ingest.rules import WireEvent
 from streamgauge.server.ingest.wal import Wal
 from streamgauge.server.metering.meter import Aggregation, AggregationType, Meter
 from streamgauge.server.store import EventStore
+from streamgauge.testing import ManualClock
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SCOPE = Scope("bus_1", "test_mode")
@@ -46,14 +48,17 @@ class Reluctant(EventStore):
     """A store that can be told to refuse inserts."""
 
     refuses = False
+    takes: int | None = None
     dies_after = 0
     tries = 0
     window = None
 
     def insert(self, segment: int, ndjson: bytes, rows: int, *, part: str = "") -> None:
         self.tries += 1
-        if self.refuses:
+        if self.refuses or self.takes == 0:
             raise UnavailableError("the engine refuses")
+        if self.takes is not None:
+            self.takes -= 1
         super().insert(segment, ndjson, rows, part=part)
         if self.dies_after == self.tries:
             raise RuntimeError("killed here")
@@ -65,16 +70,19 @@ class Reluctant(EventStore):
 class Plant:
     """A pipeline over a log in memory and a store on disk."""
 
+    segment_bytes_max = INGEST_SEGMENT_BYTES_MAX
+    clock: Clock | None = None
+
     def __init__(self, path: Path) -> None:
         self.directory = MemoryDirectory()
         self.store = Reluctant(f"chdb://{path}", query_clients=2)
         self.open()
 
     def open(self) -> None:
-        self.log = Wal(self.directory)
+        self.log = Wal(self.directory, segment_bytes_max=self.segment_bytes_max)
         self.keeper = Keeper(self.directory.child("ids", create=True))
         quarantine = Quarantine(self.directory.child("quarantine", create=True))
-        self.pipeline = Pipeline(self.log, self.store, self.keeper, quarantine)
+        self.pipeline = Pipeline(self.log, self.store, self.keeper, quarantine, clock=self.clock)
         self.pipeline._writer._backoff = Backoff(0.001, 0.001)
 
     def run(self, story: Callable[[], Awaitable[None]], *meters: Meter) -> None:
@@ -131,6 +139,28 @@ def test_a_store_that_refuses_shows_and_loses_nothing(plant: Any) -> None:
         await plant.pipeline.caught_up()
         assert plant.usage() == 3
         assert (plant.pipeline.state().trouble, plant.pipeline.state().lag_s) == ([], 0.0)
+
+    plant.run(story, METER)
+
+
+def test_the_lag_is_the_age_of_the_oldest_event_that_is_not_in_the_store(plant: Any) -> None:
+    plant.clock = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
+    # Each batch fills a segment, as under load.
+    plant.segment_bytes_max = 1
+
+    async def story() -> None:
+        plant.store.takes = 0
+        for place in range(4):
+            await plant.send(f"a{place}")
+            plant.clock.advance(10)
+        assert plant.pipeline.state().lag_s == 40
+        plant.store.takes = 2
+        async with asyncio.timeout(10):
+            while plant.pipeline.state().lag_s != 20:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.01)
+        plant.store.takes = None
+        await plant.pipeline.caught_up()
+        assert plant.pipeline.state().lag_s == 0
 
     plant.run(story, METER)
 

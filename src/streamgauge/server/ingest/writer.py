@@ -60,8 +60,8 @@ class Writer:
         self._waiting: list[tuple[int, _Answer[None]]] = []
         self._hurried = False
         self._stopping = False
-        self._active_since_ns: int | None = None
-        self._sealed_since_ns: int | None = None
+        # Since when something of a segment waits, by segment.
+        self._since_ns: dict[int, int] = {}
         self._thread = threading.Thread(target=self._run, name="streamgauge-writer", daemon=True)
         self.trouble: str | None = None
 
@@ -73,8 +73,9 @@ class Writer:
     @property
     def lag_s(self) -> float:
         """Return how long the oldest row that is on disk waits for the store, in seconds."""
-        since = self._sealed_since_ns or self._active_since_ns
-        return 0.0 if since is None else (self._clock.monotonic_ns() - since) / NS_PER_S
+        with self._changed:
+            since_ns = min(self._since_ns.values(), default=None)
+        return 0.0 if since_ns is None else (self._clock.monotonic_ns() - since_ns) / NS_PER_S
 
     def start(self) -> None:
         """Start the thread."""
@@ -84,8 +85,9 @@ class Writer:
         """Tell the writer, from any thread, that the log has grown, and that somebody waits."""
         with self._changed:
             self._hurried |= hurried
-            if self._active_since_ns is None:
-                self._active_since_ns = self._clock.monotonic_ns()
+            noted = max(self._since_ns, default=0)
+            for segment in range(max(noted, self._inserter.inserted) + 1, self._log.newest() + 1):
+                self._since_ns[segment] = self._clock.monotonic_ns()
             self._changed.notify()
 
     async def caught_up(self, timeout_s: float) -> None:
@@ -186,9 +188,12 @@ class Writer:
     def _seal(self) -> None:
         with self._changed:
             self._hurried = False
-            self._sealed_since_ns = self._active_since_ns or self._clock.monotonic_ns()
-            self._active_since_ns = None
+        sealed = self._log.newest()
         self._log.seal()
+        with self._changed:
+            # What a stream has beyond a segment waited as long as what is in it.
+            if self._log.newest() > sealed and sealed in self._since_ns:
+                self._since_ns.setdefault(self._log.newest(), self._since_ns[sealed])
 
     def _pause(self, seconds: float) -> None:
         with self._changed:
@@ -200,9 +205,8 @@ class Writer:
                 answer for target, answer in self._waiting if target <= self._inserter.inserted
             ]
             self._waiting = [pair for pair in self._waiting if pair[0] > self._inserter.inserted]
-            self._sealed_since_ns = None
-            if self._inserter.inserted >= self._log.newest():
-                self._active_since_ns = None
+            for segment in [each for each in self._since_ns if each <= self._inserter.inserted]:
+                del self._since_ns[segment]
         for answer in ready:
             answer.give(None)
 
