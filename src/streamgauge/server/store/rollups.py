@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from streamgauge.core.errors import UnavailableError
 from streamgauge.core.limits import (
     BACKFILL_CHUNK_ROWS,
     ROLLUP_KEY_VALUES_MAX,
@@ -104,7 +105,7 @@ class Rollups:
                 self._add(self._filling, one)
             self._make_views()
         for one in planned:
-            if not self._has_events(one):
+            if not self._may_have_events(one):
                 self._finish(one)
 
     def fill(self) -> None:
@@ -183,22 +184,33 @@ class Rollups:
         )
 
     def _measured_wide(self, place: Scope, keys: Sequence[str]) -> set[str]:
-        """Return the keys that have too many values to be labels."""
+        """Return the keys that have too many values to be labels, by a sample."""
         if not keys:
             return set()
-        counts = ", ".join(f"uniq({compiled.property_of(key)})" for key in keys)
-        with self._archive.reading() as view:
-            ((*found,),) = self._engine.rows(
-                f"SELECT {counts} FROM (SELECT metadata FROM {view.rows(_of(place))} "
-                f"LIMIT {ROLLUP_SAMPLE_ROWS})"
-            )
+        try:
+            with self._archive.reading() as view:
+                found = self._values(str(view.rows(_of(place))), keys)
+        except UnavailableError:
+            # A start must get on without the archive's files.
+            found = self._values(f"events WHERE {_of(place)}", keys)
         return {
             key for key, count in zip(keys, found, strict=True) if count > ROLLUP_KEY_VALUES_MAX
         }
 
-    def _has_events(self, one: Rollup) -> bool:
-        with self._archive.reading() as view:
-            return bool(self._engine.rows(f"SELECT 1 FROM {view.rows(_before(one))} LIMIT 1"))
+    def _values(self, rows: str, keys: Sequence[str]) -> list[int]:
+        """Return about how many values each key has in some of ``rows``."""
+        counts = ", ".join(f"uniq({compiled.property_of(key)})" for key in keys)
+        sample = f"SELECT metadata FROM {rows} LIMIT {ROLLUP_SAMPLE_ROWS}"
+        ((*found,),) = self._engine.rows(f"SELECT {counts} FROM ({sample})")
+        return found
+
+    def _may_have_events(self, one: Rollup) -> bool:
+        """Return whether ``fill`` has something to bring, or must tell why it cannot."""
+        try:
+            with self._archive.reading() as view:
+                return bool(self._engine.rows(f"SELECT 1 FROM {view.rows(_before(one))} LIMIT 1"))
+        except UnavailableError:
+            return True
 
     def _finish(self, one: Rollup) -> None:
         """Read from ``one`` from now on, and let go of what it replaces."""
