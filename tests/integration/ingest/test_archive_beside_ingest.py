@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from streamgauge.core.memory import MemoryFile
 from streamgauge.server.archived import month_start
 from streamgauge.server.ingest import inserter
 from streamgauge.server.metering.filters import Condition, Conjunction, Filter, Operator
+from streamgauge.server.store.segments import log_position
 from tests.integration.ingest.test_pipeline import METER, Plant, Reluctant
 
 CLAUSE = Condition(key="quality", operator=Operator.NOT_EQUALS, value="sd")
@@ -84,3 +86,31 @@ def test_a_start_makes_rollups_of_new_meters_without_the_archives_files(
     plant.store.fill_rollups()
     assert plant.store.is_rolled_up(LATER)
     assert plant.usage() == plant.usage(up_to=2**63) == 5
+
+
+def test_segments_that_come_back_after_they_were_archived_do_not_hold_the_log(
+    plant: ArchivingPlant,
+) -> None:
+    """As after a power cut, when the removal of the files had not reached the disk."""
+    plant.archive_but_the_last()
+    plant.directory.files = plant.left | plant.directory.files
+    plant.open()
+    assert plant.log.sealed() == [1, 2, 3, 4]
+
+    async def story() -> None:
+        assert await plant.send("a", "e") == [False, True]
+        await plant.pipeline.caught_up()
+        await asyncio.to_thread(plant.store.archiver.clean)
+
+    plant.run(story, METER)
+    plant.run(nothing, METER)
+    assert plant.pipeline.state().damage == []
+    assert plant.log.sealed() == [5]
+    assert plant.store.rows_of_segments(1) == {4: 1, 5: 1}
+    assert plant.usage() == plant.usage(up_to=2**63) == plant.store.count() == 5
+    assert plant.store.archived_segment() == 3
+    assert plant.store.archived.position == log_position(4, 0) - 1
+
+
+async def nothing() -> None:
+    pass

@@ -57,12 +57,14 @@ class Inserter:
         """
         segments = self._log.sealed()
         stored = self._store.rows_of_segments(segments[0]) if segments else {}
+        # A removal that did not last brings segments back whose rows are archived by now.
+        self._proved = archived = self._store.archived_segment()
         replayed = 0
         for segment in segments:
             lines = self._lines(segment)
             missing = len(lines) - stored.get(segment, 0) - self._quarantine.rows(segment)
             # Beyond the mark a rollup may lack what the events have, so the token decides.
-            if missing or segment > self.inserted:
+            if segment > archived and (missing or segment > self.inserted):
                 self._insert(segment, lines)
                 replayed += len(lines)
             self._keep(segment, lines)

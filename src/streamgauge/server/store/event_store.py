@@ -177,9 +177,16 @@ class EventStore:
     def rows_of_segments(self, first: int, last: int | None = None) -> dict[int, int]:
         """Return how many rows of each segment are stored, from ``first`` up to ``last``.
 
-        Archived ones do not count; they are of segments that the log no longer has.
+        Archived ones do not count; see ``archived_segment``.
         """
         return segments.rows_of_segments(self._engine, first, last)
+
+    def archived_segment(self) -> int:
+        """Return the last segment that the archive's frontier is behind, -1 for none.
+
+        All up to it had left the log, stored whole, before any of its rows was archived.
+        """
+        return (self._archive.state.position + 1 >> segments.ROW_BITS) - 1
 
     def count(self) -> int:
         """Return how many events are stored, archived ones included."""
