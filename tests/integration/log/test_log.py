@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from streamgauge.core.errors import UnavailableError
 from streamgauge.core.memory import MemoryDirectory
+from streamgauge.server.ingest.jetstream import JetStream
 from streamgauge.server.ingest.log import IngestLog
 from streamgauge.server.ingest.stream_log import StreamLog
+from streamgauge.server.ingest.streams import Streams
 from streamgauge.server.ingest.wal import Wal
 
 pytestmark = pytest.mark.cluster
@@ -105,6 +108,28 @@ def test_numbering_goes_on_after_everything_was_removed(open_log: Callable[[], I
     again = filled(open_log(), [b"c"])
     assert again.newest() > 2
     assert [record for each in again.sealed() for record in again.read(each)] == [b"c"]
+
+
+def test_a_removal_that_failed_is_made_again(
+    streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = filled(StreamLog(streams, NoRepeats()), [b"a"], [b"b"])
+    purge = JetStream.purge
+
+    def refused(self: JetStream, stream: str, before: int) -> None:
+        if stream.endswith("events"):
+            raise UnavailableError("the stream has no leader")
+        purge(self, stream, before)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JetStream, "purge", refused)
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="no leader"):
+                log.remove(1)
+            # Whoever asks what may be inserted again must hear of it.
+            assert log.sealed() == [1, 2]
+    log.remove(1)
+    assert (log.sealed(), streams.state().first) == ([2], 2)
 
 
 def test_a_full_segment_is_followed_by_the_next(open_log: Callable[..., IngestLog]) -> None:

@@ -169,10 +169,11 @@ class StreamLog:
 
     def remove(self, segment: int) -> None:
         """Remove a sealed segment, and what is before it."""
-        cut = self._segments.pop(segment)
+        cut = self._segments[segment]
         # The other order would leave a segment without its records.
         self._streams.purge("segments", segment + 1)
         self._streams.purge("events", cut.last + 1)
+        del self._segments[segment]
 
     def rewrite(self, _through: int, _change: Callable[[bytes], bytes]) -> list[str]:
         """Return that streams keep their messages as they are, until they are removed."""
