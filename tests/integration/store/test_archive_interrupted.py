@@ -70,6 +70,29 @@ def dies(store: Store, at: int, do: Callable[[], object]) -> bool:
     return dying.calls >= at
 
 
+def test_inserts_do_not_wait_while_it_is_looked_what_else_is_in_a_month(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what comes behind that look stays."""
+    engine, came = store.store._engine, list[str]()
+    look = engine.rows
+
+    def looked(query: str, *args: Any) -> list[tuple[Any, ...]]:
+        assert not store.store._writing.locked(), query
+        found = look(query, *args)
+        if "LIMIT 1" in query and "AND NOT (" in query and not came:
+            came.append("came-late")
+            store.late(5, *came, at="2026-01-08T00:00:00Z")
+        return found
+
+    monkeypatch.setattr(engine, "rows", looked)
+    assert sum(store.archive(before=APRIL)) == 72
+    monkeypatch.undo()
+    assert (came, store.in_engine(), store.store.count()) == (["came-late"], 24 + 1, 96 + 1)
+    assert store.store.event("came-late", **SCOPE)
+    store.check_settled()
+
+
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_death_at_any_step_changes_no_answer(store: Store, new_meter: Any, stays: bool) -> None:
     """A whole month is dropped from the engine, or late events are taken out of one that stays."""

@@ -117,6 +117,15 @@ class Engine:
         with self._errors("a query"), self._query_client() as client:
             return [tuple(row) for row in client.query(query, dict(parameters or {})).result_rows]
 
+    def rows_at_once(self, query: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a short query, on the connection of the inserts: it waits for nobody.
+
+        Raises:
+            UnavailableError: The engine refuses.
+        """
+        with self._errors("a query"):
+            return [tuple(row) for row in self._inserts.query(query).result_rows]
+
     def blocks(
         self, query: str, parameters: Mapping[str, Any] | None = None
     ) -> Iterator[list[tuple[Any, ...]]]:

@@ -46,14 +46,21 @@ def _delete(engine: Engine, writing: threading.Lock, archived: str) -> None:
         f"SELECT DISTINCT toYYYYMM(timestamp) FROM events WHERE {archived} ORDER BY ALL"
     )
     for (month,) in months:
+        # Every insert into a partition takes a higher number; merges and mutations keep theirs.
+        newest = (
+            "SELECT max(max_block_number) FROM system.parts WHERE database = currentDatabase() "
+            f"AND table = 'events' AND active AND partition = '{month}'"
+        )
         others = (
             f"SELECT 1 FROM events WHERE toYYYYMM(timestamp) = {month} AND NOT {archived} LIMIT 1"
         )
-        with writing:
-            # Nobody inserts meanwhile, so nothing else can be in it.
-            if not engine.rows(others):
-                engine.define(f"ALTER TABLE events DROP PARTITION {month}")
-                continue
+        seen = engine.rows(newest)
+        if not engine.rows(others):
+            with writing:
+                # Inserts wait: whether something came is known without a look at any row.
+                if engine.rows_at_once(newest) == seen:
+                    engine.define(f"ALTER TABLE events DROP PARTITION {month}")
+                    continue
         engine.run(
             f"ALTER TABLE events DELETE IN PARTITION {month} WHERE {archived} "
             "SETTINGS mutations_sync = 1"
