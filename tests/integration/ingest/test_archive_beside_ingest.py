@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from streamgauge.core.errors import UnavailableError
 from streamgauge.core.memory import MemoryFile
-from streamgauge.server.archived import month_start
+from streamgauge.server.app import Opened
+from streamgauge.server.archived import ArchivedFile, month_start
+from streamgauge.server.config import Config
 from streamgauge.server.ingest import inserter
 from streamgauge.server.metering.filters import Condition, Conjunction, Filter, Operator
 from streamgauge.server.store.segments import log_position
+from tests.in_process import served
 from tests.integration.ingest.test_pipeline import METER, Plant, Reluctant
 
 CLAUSE = Condition(key="quality", operator=Operator.NOT_EQUALS, value="sd")
@@ -114,3 +120,26 @@ def test_segments_that_come_back_after_they_were_archived_do_not_hold_the_log(
 
 async def nothing() -> None:
     pass
+
+
+def test_metrics_look_at_the_archives_files_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[threading.Thread] = []
+
+    async def work(http: httpx.AsyncClient, opened: Opened) -> None:
+        store: Any = opened.parts.store
+        missing_files = store.missing_files
+
+        def noted() -> list[ArchivedFile]:
+            seen.append(threading.current_thread())
+            found: list[ArchivedFile] = missing_files()
+            return found
+
+        monkeypatch.setattr(store, "missing_files", noted)
+        page = (await http.get("/metrics")).text
+        assert "streamgauge_archive_missing_files 0.0" in page
+        assert threading.current_thread() not in seen
+
+    served(Config(data_dir=tmp_path / "data"), work)
+    assert len(seen) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -60,7 +61,9 @@ def health_routes(parts: Parts, metrics: Metrics) -> list[BaseRoute]:
         return Response(msgspec.json.encode(answer), status, media_type=_JSON)
 
     async def figures(_request: Request) -> Response:
-        found = metrics(await state(), parts.store.times.read(), parts.retention.state())
+        # It looks at files. The pool of queries is not waited for: it is what one watches.
+        retention = await asyncio.to_thread(parts.retention.state)
+        found = metrics(await state(), parts.store.times.read(), retention)
         return Response(found, media_type=METRICS_TYPE)
 
     return [
