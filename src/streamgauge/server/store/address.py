@@ -26,11 +26,13 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         options: What the client is made with.
         database: Holds our tables.
         remote: It is across a network.
+        directory: Where its files are, if it is not.
     """
 
     options: dict[str, Any]
     database: str
     remote: bool
+    directory: Path | None = None
 
 
 def address_of(dsn: str) -> Address:
@@ -46,7 +48,8 @@ def address_of(dsn: str) -> Address:
         if set(dsn) & {"?", "#"}:
             # The engine would cut it there, and keep its files in another directory.
             raise ConfigurationError(f"the path of the events, {dsn[7:]}, must hold no ? and no #")
-        return Address(options={"dsn": dsn}, database=DATABASE, remote=False)
+        directory = Path(dsn.removeprefix("chdb://"))
+        return Address(options={"dsn": dsn}, database=DATABASE, remote=False, directory=directory)
     try:
         parts = urlsplit(dsn)
         port = parts.port

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from streamgauge.core.errors import ConfigurationError, UnavailableError
-from streamgauge.server.store import schema, suitable
+from streamgauge.server.store import schema, suitable, tokens
 from streamgauge.server.store.address import address_of
 
 _log: Final = logging.getLogger("streamgauge.server.store")
@@ -56,6 +56,8 @@ class Engine:
         self._open: list[Client] = []
         self._queries: queue.Queue[Client] = queue.Queue()
         try:
+            if self._address.directory is not None:
+                tokens.take_back(self._address.directory)
             self._inserts = self._connect()
             for _ in range(query_clients):
                 self._queries.put(self._connect())
@@ -63,6 +65,8 @@ class Engine:
         except ClickHouseError as error:
             self.close()
             raise UnavailableError(f"the event engine does not open: {error}") from error
+        except OSError as error:
+            raise UnavailableError(f"the event engine's files cannot be read: {error}") from error
         except ConfigurationError:
             self.close()
             raise
