@@ -155,9 +155,18 @@ def damaged(directory: Path, archived: Archived) -> Iterator[ArchivedFile]:
         OSError: The disk refuses.
     """
     for file in archived.files:
-        path = directory / file.name
-        if _size(path) != file.size or copied(path, None) != (file.size, file.blake2b):
+        if not is_sound(directory, file):
             yield file
+
+
+def is_sound(directory: Path, file: ArchivedFile) -> bool:
+    """Return whether a file is what was written; every byte is read.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    path = directory / file.name
+    return _size(path) == file.size and copied(path, None) == (file.size, file.blake2b)
 
 
 def leftovers(directory: Path, archived: Archived) -> list[Path]:

@@ -17,11 +17,12 @@ from typing import Final
 
 import msgspec
 
+from streamgauge.core.errors import ConfigurationError, CorruptError
 from streamgauge.server import archived as states
 from streamgauge.server.archived import Archived, ArchivedFile
 from streamgauge.server.store import schema
 from streamgauge.server.store.engine import Engine
-from streamgauge.server.store.view import View
+from streamgauge.server.store.view import Found, View, check_directory
 
 _log: Final = logging.getLogger("streamgauge.server.store")
 
@@ -35,7 +36,8 @@ class Archive:
         directory: Where the files are, made when there is one; None if there is no archive.
 
     Raises:
-        ConfigurationError: A newer release wrote the archive.
+        ConfigurationError: A newer release wrote the archive, its copy is damaged, or the engine
+            cannot be told to read files of that directory.
         UnavailableError: The engine refuses.
     """
 
@@ -46,6 +48,7 @@ class Archive:
         self._changed = threading.Condition()
         self._readers = Counter[int]()
         self._columns: list[tuple[str, str]] = []
+        self._sound: set[Found] = set()
         self.state = Archived()
         if engine.is_remote:
             return
@@ -74,7 +77,7 @@ class Archive:
             state = self.state
             self._readers[state.generation] += 1
         try:
-            yield View(state, self.directory, self._columns)
+            yield View(state, self.directory, self._columns, self._sound)
         finally:
             with self._changed:
                 self._readers[state.generation] -= 1
@@ -88,14 +91,36 @@ class Archive:
     def load(self) -> None:
         """Take the newest state that the engine has; a ``put`` that failed may have got there.
 
+        The copy is never the newer one, unless the engine lost its state: a part of it that cannot
+        be read is left out without a word. Then the copy is put back, since by an older state the
+        files that this one names would be nobody's.
+
         Raises:
-            ConfigurationError: A newer release wrote it.
+            ConfigurationError: A newer release wrote it, the copy is damaged, or the engine cannot
+                be told to read files of that directory.
             UnavailableError: The engine refuses.
         """
         query = "SELECT state FROM archive ORDER BY generation DESC LIMIT 1"
-        for (text,) in self._engine.rows(query):
-            with self._changed:
-                self.state = states.decode(text)
+        newest = next((states.decode(text) for (text,) in self._engine.rows(query)), Archived())
+        if self.directory is not None:
+            copy = self._copy(self.directory)
+            if copy.generation > newest.generation:
+                _log.error("the engine lost what is archived; it is taken from %s", states.MANIFEST)
+                self._insert(copy)
+                newest = copy
+            if newest.files:
+                check_directory(self.directory)
+        with self._changed:
+            self.state = newest
+
+    def _copy(self, directory: Path) -> Archived:
+        try:
+            return states.read(directory)
+        except CorruptError as error:
+            raise ConfigurationError(
+                f"{directory / states.MANIFEST} is damaged; take it from a backup, or, if the "
+                f"engine is known to be whole, remove it: {error}"
+            ) from error
 
     def put(self, state: Archived) -> None:
         """Make ``state`` the one that is read from now on, durably; its files are synced.
@@ -104,9 +129,8 @@ class Archive:
             UnavailableError: The engine refuses; ``load`` tells whether it took the state.
             OSError: The copy beside the files cannot be written; the state is in force.
         """
-        row = {"generation": state.generation, "state": states.encode(state).decode()}
         with self._writing:
-            self._engine.insert("archive", msgspec.json.encode(row), f"archive:{state.generation}")
+            self._insert(state)
             with self._changed:
                 self.state = state
         self.write_copy()
@@ -119,6 +143,10 @@ class Archive:
         """
         if self.directory is not None and self.state.generation:
             states.write(self.directory, self.state)
+
+    def _insert(self, state: Archived) -> None:
+        row = {"generation": state.generation, "state": states.encode(state).decode()}
+        self._engine.insert("archive", msgspec.json.encode(row), f"archive:{state.generation}")
 
     def _is_unread(self) -> bool:
         current = self.state.generation

@@ -37,6 +37,10 @@ class Rows(NamedTuple):
         return f"{self.table} WHERE {self.where}"
 
 
+Found = tuple[str, int, int]
+"""A file as it was found: its name, inode, and time of change in nanoseconds."""
+
+
 class View:
     """One state of an archive, held by who reads.
 
@@ -44,12 +48,18 @@ class View:
         state: It.
         directory: Where its files are.
         columns: Of ``events``: names and types.
+        sound: What was read before and found as it was written; more is added.
     """
 
     def __init__(
-        self, state: Archived, directory: Path | None, columns: Sequence[tuple[str, str]]
+        self,
+        state: Archived,
+        directory: Path | None,
+        columns: Sequence[tuple[str, str]],
+        sound: set[Found],
     ) -> None:
         self.state = state
+        self._sound = sound
         self._directory = directory
         self._names = ", ".join(name for name, _ in columns)
         self._structure = compiled.literal(", ".join(f"{name} {type}" for name, type in columns))
@@ -101,6 +111,7 @@ class View:
             UnavailableError: One is missing or damaged.
         """
         self.check(files)
+        self._read_once(files)
         names = ",".join(file.name for file in files)
         return self.file(names if len(files) == 1 else f"{{{names}}}")
 
@@ -143,12 +154,34 @@ class View:
         # Of a list of names the engine would leave out those that are not there, without a word.
         wanted = msgspec.structs.replace(self.state, files=tuple(files))
         if lost := states.missing(self.directory, wanted):
-            names = ", ".join(file.name for file in lost)
-            _log.error("the archive in %s lacks %s", self.directory, names)
-            months = ", ".join(sorted({file.month for file in lost}))
-            raise UnavailableError(
-                f"archived events of {months} cannot be read: files are missing or damaged", 60
-            )
+            raise self._unreadable(lost)
+
+    def _read_once(self, files: Sequence[ArchivedFile]) -> None:
+        """Refuse files that are not what was written.
+
+        A file says of itself which of its parts matter to a question, under no checksum of its own.
+        So all of it is read before the first question, and again if it was changed since.
+        """
+        for file in files:
+            try:
+                status = (self.directory / file.name).stat()
+                found = (file.name, status.st_ino, status.st_mtime_ns)
+                if found in self._sound:
+                    continue
+                if not states.is_sound(self.directory, file):
+                    raise self._unreadable([file])
+            except OSError as error:
+                _log.error("%s cannot be read: %s", file.name, error)
+                raise self._unreadable([file]) from error
+            self._sound.add(found)
+
+    def _unreadable(self, files: Sequence[ArchivedFile]) -> UnavailableError:
+        names = ", ".join(file.name for file in files)
+        _log.error("the archive in %s lacks %s, or it is damaged", self.directory, names)
+        months = ", ".join(sorted({file.month for file in files}))
+        return UnavailableError(
+            f"archived events of {months} cannot be read: files are missing or damaged", 60
+        )
 
 
 def below(state: Archived) -> str:
