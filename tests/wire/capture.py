@@ -59,7 +59,7 @@ class Capture:
         if re.search(rb"\b0 packets dropped", said) is None:
             raise OSError(f"tcpdump lost packets: {said.decode()}")
         found = self.connections()
-        self._earlier |= found.keys()
+        self._earlier.update(found)
         return found
 
     def __enter__(self) -> Self:

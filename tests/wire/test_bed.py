@@ -86,6 +86,14 @@ def test_a_router_that_loses_makes_the_server_send_again(
     assert egress.stream_bytes == egress.acknowledged_bytes == len(SENT)
 
 
+def test_a_capture_knows_whose_connections_were_over_before_it(
+    bed: Bed, listening: dict, tmp_path: Path
+) -> None:
+    first = download(bed, listening[socket.AF_INET], tmp_path / "first.pcap")
+    second = download(bed, listening[socket.AF_INET], tmp_path / "second.pcap")
+    assert {first.client[1], second.client[1]} <= bed.server.clients_over
+
+
 def test_a_lost_syn_ack_is_sent_and_captured_again(
     bed: Bed, listening: dict, tmp_path: Path
 ) -> None:
