@@ -79,10 +79,14 @@ def test_of_answers_that_were_asked_for_at_once_each_has_its_own_http(
 def test_what_the_server_itself_refuses_to_send_is_not_on_the_wire(
     case: Case, bed: Bed, server: Server, tmp_path: Path
 ) -> None:
-    outcome = run(bed, server, case, tmp_path / "server.pcap")
+    how = list[str]()
+    # On a busy machine the queue may keep up: then nothing is refused, and all is measured.
+    while "estimated" not in how and len(how) < 5:
+        outcome = run(bed, server, case, tmp_path / f"server{len(how)}.pcap")
+        assert outcome.faults() == []
+        how.append(outcome.measured[0].layers["wire"].how)
 
-    assert outcome.faults() == []
-    assert outcome.measured[0].layers["wire"].how == "estimated"
+    assert how[-1] == "estimated"
 
 
 @pytest.mark.parametrize("case", cases(CHATTING), ids=str)
