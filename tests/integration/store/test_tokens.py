@@ -92,3 +92,19 @@ def test_a_line_that_was_never_finished_is_cut_off(tmp_path: Path) -> None:
     assert tokens.take_back(tmp_path) == ["202601_5_5_0"]
     assert last.read_text().endswith("c\n2\t202601_5_5_0\tb\n")
     assert tokens.take_back(tmp_path) == []
+
+
+def test_of_a_long_log_the_end_is_looked_at_whatever_file_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = tmp_path / "store/abc/abc-1/deduplication_logs"
+    logs.mkdir(parents=True)
+    for part in ("202601_1_8_3", "202601_3_4_1", "202601_12_15_1", "202602_10_10_0"):
+        (logs.parent / part).mkdir()
+    lines = [f"1\t202601_{block}_{block}_0\ttoken {block}\n" for block in range(20)]
+    (logs / "deduplication_log_1.txt").write_text("".join(lines[:10]))
+    (logs / "deduplication_log_2.txt").write_text("".join(lines[10:]))
+    monkeypatch.setattr(tokens, "_END_BYTES", len("".join(lines[6:])) + 5)
+    assert tokens.take_back(tmp_path) == [
+        f"202601_{block}_{block}_0" for block in (9, 10, 11, 16, 17, 18, 19)
+    ]

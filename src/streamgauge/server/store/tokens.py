@@ -4,14 +4,17 @@ The engine in this process writes into a table's deduplication log that it has a
 gives the part its name. Killed in between, it takes the repeat for one that changes nothing, and
 the rows are nowhere. Nothing of a table is merged or inserted from there to the next start, so at a
 start an entry whose part is not among the table's directories is such a one. It is taken back in
-the log's own form, and then the repeat is inserted.
+the log's own form, and then the repeat is inserted. Only the end of a log is looked at: a log keeps
+up to a million entries, and what may be inserted again is among the last few thousand.
 """
 
 from __future__ import annotations
 
+import bisect
 import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +23,8 @@ _log: Final = logging.getLogger("streamgauge.server.store")
 _LOGS: Final = "store/*/*/deduplication_logs"
 _ADDED: Final = "1"
 _DROPPED: Final = "2"
+# Some 17,000 entries: more inserts than the engine remembers of events.
+_END_BYTES: Final = 1024 * 1024
 _NUMBER: Final = re.compile(r"deduplication_log_([0-9]+)\.txt")
 # Partition, first and last block, level, and the mutation, if any.
 _PART: Final = re.compile(r"([^_]+)_([0-9]+)_([0-9]+)_[0-9]+(?:_[0-9]+)?")
@@ -42,7 +47,7 @@ def take_back(engine_dir: Path) -> list[str]:
     lost = list[str]()
     for logs in sorted(engine_dir.glob(_LOGS)):
         files = sorted(logs.iterdir(), key=_number)
-        entries = _kept("".join(file.read_text() for file in files))
+        entries = _kept(_end(files))
         blocks = _blocks(logs.parent)
         gone = {token: part for token, part in entries.items() if not _is_there(part, blocks)}
         if gone:
@@ -56,6 +61,18 @@ def take_back(engine_dir: Path) -> list[str]:
 def _number(file: Path) -> int:
     found = _NUMBER.fullmatch(file.name)
     return int(found[1]) if found else 0
+
+
+def _end(files: Sequence[Path]) -> str:
+    """Return the last entries of a log that is in several files, the first of them perhaps cut."""
+    end = b""
+    for path in reversed(files):
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _END_BYTES + len(end)))
+            end = file.read() + end
+        if len(end) >= _END_BYTES:
+            break
+    return end.decode()
 
 
 def _kept(text: str) -> dict[str, str]:
@@ -72,11 +89,16 @@ def _kept(text: str) -> dict[str, str]:
 
 
 def _blocks(table: Path) -> Blocks:
-    """Return the ranges of blocks of every partition that have a directory, merged or not."""
+    """Return the blocks of every partition that have a directory, as ranges apart, in order."""
     found: Blocks = {}
-    for path in table.iterdir():
-        if part := _PART.fullmatch(path.name):
-            found.setdefault(part[1], []).append((int(part[2]), int(part[3])))
+    parts = filter(None, (_PART.fullmatch(path.name) for path in table.iterdir()))
+    for first, last, partition in sorted((int(one[2]), int(one[3]), one[1]) for one in parts):
+        ranges = found.setdefault(partition, [])
+        if ranges and first <= ranges[-1][1]:
+            # Of a merge, what it was made of is there for a while, too.
+            ranges[-1] = (ranges[-1][0], max(last, ranges[-1][1]))
+        else:
+            ranges.append((first, last))
     return found
 
 
@@ -84,8 +106,9 @@ def _is_there(part: str, blocks: Blocks) -> bool:
     named = _PART.fullmatch(part)
     if named is None:
         return True
-    block = int(named[2])
-    return any(first <= block <= last for first, last in blocks.get(named[1], ()))
+    ranges, block = blocks.get(named[1], []), int(named[2])
+    place = bisect.bisect_right(ranges, block, key=lambda each: each[0])
+    return place > 0 and block <= ranges[place - 1][1]
 
 
 def _append(file: Path, gone: dict[str, str]) -> None:
