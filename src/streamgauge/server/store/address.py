@@ -25,14 +25,17 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         options: What the client is made with.
         database: Holds our tables.
-        remote: It is across a network.
-        directory: Where its files are, if it is not.
+        directory: Where its files are; None across a network.
     """
 
     options: dict[str, Any]
     database: str
-    remote: bool
     directory: Path | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Return whether it is across a network."""
+        return self.directory is None
 
 
 def address_of(dsn: str) -> Address:
@@ -49,7 +52,7 @@ def address_of(dsn: str) -> Address:
             # The engine would cut it there, and keep its files in another directory.
             raise ConfigurationError(f"the path of the events, {dsn[7:]}, must hold no ? and no #")
         directory = Path(dsn.removeprefix("chdb://"))
-        return Address(options={"dsn": dsn}, database=DATABASE, remote=False, directory=directory)
+        return Address(options={"dsn": dsn}, database=DATABASE, directory=directory)
     try:
         parts = urlsplit(dsn)
         port = parts.port
@@ -75,7 +78,7 @@ def address_of(dsn: str) -> Address:
         "autogenerate_session_id": False,
         "dedicated_pool": True,
     }
-    return Address(options=options | more, database=database, remote=True)
+    return Address(options=options | more, database=database)
 
 
 def _options(query: str) -> dict[str, Any]:

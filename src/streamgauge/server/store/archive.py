@@ -50,7 +50,7 @@ class Archive:
         self._columns: list[tuple[str, str]] = []
         self._sound: set[Found] = set()
         self.state = Archived()
-        if engine.is_remote:
+        if engine.directory is None:
             return
         engine.define(schema.ARCHIVE)
         self._columns = [
@@ -106,7 +106,8 @@ class Archive:
             copy = self._copy(self.directory)
             if copy.generation > newest.generation:
                 _log.error("the engine lost what is archived; it is taken from %s", states.MANIFEST)
-                self._insert(copy)
+                with self._writing:
+                    self._insert(copy)
                 newest = copy
             if newest.files:
                 check_directory(self.directory)

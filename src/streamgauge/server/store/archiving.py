@@ -30,12 +30,13 @@ from streamgauge.core.limits import (
     ARCHIVE_UNREAD_S,
     DISK_RESERVE_BYTES,
 )
-from streamgauge.server.archived import Archived, ArchivedFile
+from streamgauge.server.archived import Archived, ArchivedFile, month_start
 from streamgauge.server.metering.forgetting import Forget
 from streamgauge.server.store import leftovers, parquet
 from streamgauge.server.store.archive import Archive
-from streamgauge.server.store.chunks import Chunk, chunks
+from streamgauge.server.store.chunks import chunks
 from streamgauge.server.store.engine import Engine
+from streamgauge.server.store.forgetting import unfinished
 from streamgauge.server.store.view import Rows, View, below, check_directory
 
 _REWRITTEN_S: Final = 60
@@ -174,11 +175,7 @@ class Archiver:
     def _check_settled(self) -> None:
         if not self._clean(ARCHIVE_UNREAD_S):
             raise UnavailableError("queries still read what was archived before", 60)
-        running = self._engine.rows(
-            "SELECT 1 FROM system.mutations WHERE database = currentDatabase() "
-            "AND table = 'events' AND NOT is_done LIMIT 1"
-        )
-        if running:
+        if unfinished(self._engine):
             raise UnavailableError("the event engine rewrites events", _REWRITTEN_S)
 
     def _next(self, before: datetime, up_to: int) -> Archived | None:
@@ -191,7 +188,7 @@ class Archiver:
         )
         if not count:
             return None
-        end = Chunk(int(oldest), "", "").end
+        end = month_start(oldest // 100, oldest % 100 + 1)
         return msgspec.structs.replace(
             state, before=max(end, state.before or end), position=position
         )

@@ -7,6 +7,7 @@ import queue
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import clickhouse_connect
@@ -56,25 +57,23 @@ class Engine:
         self._open: list[Client] = []
         self._queries: queue.Queue[Client] = queue.Queue()
         try:
-            if self._address.directory is not None:
-                tokens.take_back(self._address.directory)
+            if self.directory is not None:
+                tokens.take_back(self.directory)
             self._inserts = self._connect()
             for _ in range(query_clients):
                 self._queries.put(self._connect())
             self._make_tables()
-        except ClickHouseError as error:
+        except (ClickHouseError, OSError) as error:
             self.close()
             raise UnavailableError(f"the event engine does not open: {error}") from error
-        except OSError as error:
-            raise UnavailableError(f"the event engine's files cannot be read: {error}") from error
         except ConfigurationError:
             self.close()
             raise
 
     @property
-    def is_remote(self) -> bool:
-        """Return whether it is across a network."""
-        return self._address.remote
+    def directory(self) -> Path | None:
+        """Return where its files are; None across a network."""
+        return self._address.directory
 
     def insert(self, table: str, ndjson: bytes, token: str) -> None:
         """Insert rows given as JSON lines; a token that was inserted before changes nothing.

@@ -52,7 +52,6 @@ class EventStore:
         follows: bool = False,
         archive: Path | None = None,
     ) -> None:
-        self._dsn = dsn
         self.times = QueryTimes()
         self._engine = Engine(dsn, query_clients=query_clients)
         self._writing = threading.Lock()
@@ -289,7 +288,7 @@ class EventStore:
         """
         with self._writing, self._archive.reading() as view:
             frozen.link_archived(view, archive)
-            return frozen.freeze(self._engine, self._dsn, view.state, name, into)
+            return frozen.freeze(self._engine, view.state, name, into)
 
     def close(self) -> None:
         """Let go of the engine's directory."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from streamgauge.core.clock import to_ns
 from streamgauge.core.errors import NotFoundError
 from streamgauge.server.metering import compile as compiled
 from streamgauge.server.metering.meter import Meter
@@ -25,11 +24,6 @@ _COLUMNS: Final = (
 _SCOPE: Final = "business_id = {business_id:String} AND mode = {mode:String}"
 # Ids minted by an SDK's spool; the same rule as core.ids.split_event_id.
 _OURS: Final = "match(event_id, '^[0-9a-f]{32}-(0|[1-9][0-9]{0,17})$')"
-
-
-def micros(name: str) -> str:
-    """Return the SQL of a bound parameter that holds microseconds since 1970."""
-    return f"fromUnixTimestamp64Micro({{{name}:Int64}}, 'UTC')"
 
 
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +58,9 @@ def list_events(engine: Engine, archive: Archive, asked: EventQuery) -> list[Sto
         if wanted is not None:
             where.append(f"{column} = {{{column}:String}}")
             parameters[column] = wanted
-    for name, sign, at in (("start", ">=", asked.start), ("end", "<", asked.end)):
+    for sign, at in ((">=", asked.start), ("<", asked.end)):
         if at is not None:
-            where.append(f"timestamp {sign} {micros(name)}")
-            parameters[name] = to_ns(at) // 1_000
+            where.append(f"timestamp {sign} {instant(at)}")
     for sign, position in ((">", asked.after), ("<=", asked.up_to)):
         if position is not None:
             where.append(f"log_position {sign} {position}")

@@ -25,11 +25,8 @@ def forget(engine: Engine, writing: threading.Lock, rule: Forget, up_to: int) ->
     condition = rule.condition(up_to)
     if not engine.rows(f"SELECT 1 FROM events WHERE {condition} LIMIT 1"):
         return True
-    running = engine.rows(
-        "SELECT latest_fail_reason FROM system.mutations "
-        "WHERE database = currentDatabase() AND table = 'events' AND NOT is_done"
-    )
-    for (reason,) in running:
+    running = unfinished(engine)
+    for reason in running:
         if reason:
             raise UnavailableError(f"the event engine cannot rewrite events: {reason}", 30)
     if not running:
@@ -39,3 +36,16 @@ def forget(engine: Engine, writing: threading.Lock, rule: Forget, up_to: int) ->
                 f"UPDATE metadata = {rule.staying()} WHERE {condition} SETTINGS mutations_sync = 0"
             )
     return False
+
+
+def unfinished(engine: Engine) -> list[str]:
+    """Return, for each rewriting of events that is not done, why it last failed, empty if never.
+
+    Raises:
+        UnavailableError: The engine refuses.
+    """
+    rows = engine.rows(
+        "SELECT latest_fail_reason FROM system.mutations "
+        "WHERE database = currentDatabase() AND table = 'events' AND NOT is_done"
+    )
+    return [reason for (reason,) in rows]

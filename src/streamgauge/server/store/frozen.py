@@ -17,6 +17,7 @@ from streamgauge.core.errors import CorruptError, UnsupportedError
 from streamgauge.server import archived as states
 from streamgauge.server.archived import Archived
 from streamgauge.server.metering import compile as compiled
+from streamgauge.server.store.address import address_of
 from streamgauge.server.store.archive import Archive
 from streamgauge.server.store.engine import Engine
 from streamgauge.server.store.rollups import FILLING, RETIRED, Rollups
@@ -25,18 +26,16 @@ from streamgauge.server.store.view import View, below
 
 TABLES: Final = ("rollups", "archive", "events", *SPANS)
 """What is frozen, in the order in which it has to be brought: definitions before their rows."""
-_DSN: Final = "chdb://"
 
 Bring = Callable[[str, str, Path], None]
 """Puts the files of (table, part) into a directory."""
 
 
-def freeze(engine: Engine, dsn: str, archived: Archived, name: str, into: Path) -> int:
+def freeze(engine: Engine, archived: Archived, name: str, into: Path) -> int:
     """Put every part of every table into ``into/TABLE/PART``; return how many events there are.
 
     Args:
         engine: Nobody inserts meanwhile.
-        dsn: Where it is.
         archived: What is archived; nobody changes that meanwhile, either.
         name: A name that no earlier freeze had.
         into: A directory of the same file system, for this alone.
@@ -46,7 +45,7 @@ def freeze(engine: Engine, dsn: str, archived: Archived, name: str, into: Path) 
         UnavailableError: The engine refuses.
         OSError: The disk refuses.
     """
-    root = _root(dsn)
+    root = _root(engine.directory)
     shadow = root / "shadow" / name
     try:
         for table in TABLES:
@@ -71,7 +70,7 @@ def link_archived(view: View, into: Path) -> None:
     """
     if not view.state.generation:
         return
-    view.check(view.state.files)
+    view.check()
     for file in view.state.files:
         (into / file.name).hardlink_to(view.directory / file.name)
     states.write(into, view.state)
@@ -101,7 +100,7 @@ def bring(dsn: str, parts: Iterable[tuple[str, str]], put: Bring, events: int) -
         UnavailableError: The engine refuses.
         OSError: The disk refuses.
     """
-    _root(dsn)
+    _root(address_of(dsn).directory)
     by_table = {table: [part for owner, part in parts if owner == table] for table in TABLES}
     engine = Engine(dsn, query_clients=1)
     writing = threading.Lock()
@@ -120,13 +119,13 @@ def bring(dsn: str, parts: Iterable[tuple[str, str]], put: Bring, events: int) -
         engine.close()
 
 
-def _root(dsn: str) -> Path:
-    if not dsn.startswith(_DSN):
+def _root(directory: Path | None) -> Path:
+    if directory is None:
         raise UnsupportedError(
             "the events are in another server's engine, which has backups of its own"
         )
     # The engine says where its files are with links followed.
-    return Path(dsn.removeprefix(_DSN)).resolve()
+    return directory.resolve()
 
 
 def _data_path(engine: Engine, table: str) -> Path:

@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
-
 from streamgauge.core.clock import to_ns
 from streamgauge.core.errors import ConfigurationError, UnavailableError
 from streamgauge.server import archived as states
@@ -37,8 +35,8 @@ class Rows(NamedTuple):
         return f"{self.table} WHERE {self.where}"
 
 
-Found = tuple[str, int, int]
-"""A file as it was found: its name, inode, and time of change in nanoseconds."""
+Found = tuple[str, int, int, int]
+"""A file as it was found: its name, inode, time of change in nanoseconds, and size."""
 
 
 class View:
@@ -110,8 +108,8 @@ class View:
         Raises:
             UnavailableError: One is missing or damaged.
         """
-        self.check(files)
-        self._read_once(files)
+        # Of a list of names the engine would leave out those that are not there, without a word.
+        self._refuse([file for file in files if not self._is_as_written(file)])
         names = ",".join(file.name for file in files)
         return self.file(names if len(files) == 1 else f"{{{names}}}")
 
@@ -145,41 +143,37 @@ class View:
             and (after is None or after < self.state.position)
         )
 
-    def check(self, files: Sequence[ArchivedFile]) -> None:
-        """Refuse to read files of this state that are not there, or not whole.
+    def check(self) -> None:
+        """Refuse to go on where a file of this state is not there, or not whole.
 
         Raises:
             UnavailableError: One is missing or damaged.
         """
-        # Of a list of names the engine would leave out those that are not there, without a word.
-        wanted = msgspec.structs.replace(self.state, files=tuple(files))
-        if lost := states.missing(self.directory, wanted):
-            raise self._unreadable(lost)
+        self._refuse(states.missing(self.directory, self.state))
 
-    def _read_once(self, files: Sequence[ArchivedFile]) -> None:
-        """Refuse files that are not what was written.
+    def _is_as_written(self, file: ArchivedFile) -> bool:
+        """Return whether a file is what was written, by every byte of it.
 
         A file says of itself which of its parts matter to a question, under no checksum of its own.
         So all of it is read before the first question, and again if it was changed since.
         """
-        for file in files:
-            try:
-                status = (self.directory / file.name).stat()
-                found = (file.name, status.st_ino, status.st_mtime_ns)
-                if found in self._sound:
-                    continue
-                if not states.is_sound(self.directory, file):
-                    raise self._unreadable([file])
-            except OSError as error:
-                _log.error("%s cannot be read: %s", file.name, error)
-                raise self._unreadable([file]) from error
-            self._sound.add(found)
+        try:
+            status = (self.directory / file.name).stat()
+            found = (file.name, status.st_ino, status.st_mtime_ns, status.st_size)
+            if found not in self._sound and states.is_sound(self.directory, file):
+                self._sound.add(found)
+        except OSError as error:
+            _log.error("%s cannot be read: %s", file.name, error)
+            return False
+        return found in self._sound
 
-    def _unreadable(self, files: Sequence[ArchivedFile]) -> UnavailableError:
+    def _refuse(self, files: Sequence[ArchivedFile]) -> None:
+        if not files:
+            return
         names = ", ".join(file.name for file in files)
         _log.error("the archive in %s lacks %s, or it is damaged", self.directory, names)
         months = ", ".join(sorted({file.month for file in files}))
-        return UnavailableError(
+        raise UnavailableError(
             f"archived events of {months} cannot be read: files are missing or damaged", 60
         )
 
