@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from streamgauge.core.disk import OsFile
 from streamgauge.core.errors import (
     CorruptError,
     UnavailableError,
@@ -41,8 +42,8 @@ class Dying:
             (engine, "define"),
             (engine, "insert"),
             (archiving.parquet, "copied"),
-            (archiving.parquet, "_sync"),
-            (archiving.parquet.os, "rename"),
+            (OsFile, "sync"),
+            (os, "rename"),
             (Path, "rename"),
             (Path, "unlink"),
         ):
@@ -210,7 +211,7 @@ def test_a_full_disk_is_told_and_left_as_it_was(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(archiving.parquet, "_sync", full)
+        patch.setattr(OsFile, "sync", full)
         with pytest.raises(OSError, match="No space left"):
             store.archive()
     assert store.files() == []

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import contextlib
 from typing import Final
 
 from streamgauge.core.checksums import copied
@@ -57,7 +56,8 @@ def write(
         f"SELECT {columns} FROM {rows} ORDER BY {_ORDER} SETTINGS {_SETTINGS}"
     )
     unfinished.chmod(0o600)
-    _sync(unfinished)
+    with contextlib.closing(directory.open(unfinished.name)) as file:
+        file.sync()
     source = view.file(unfinished.name)
     if _fingerprint(engine, columns, rows) != (found := _fingerprint(engine, view.names, source)):
         raise CorruptError(unfinished.name, 0, f"it gives back other events ({found[0]} of them)")
@@ -87,11 +87,3 @@ def _fingerprint(engine: Engine, columns: str, rows: str) -> tuple[int, int]:
         f"SELECT count(), sum(sipHash64({columns})) FROM {rows} SETTINGS max_threads = 1"
     )
     return int(count), int(digest)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
