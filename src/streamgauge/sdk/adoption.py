@@ -60,8 +60,7 @@ class Adopter:
         self._siblings: dict[str, Sibling] = {}
         # Alive or in passing trouble: not met again before the next whole look.
         self._later: set[str] = set()
-        self._unmarked_since_ns: dict[str, int] = {}
-        self._unnamed_since_ns: dict[str, int] = {}
+        self._unfinished_since_ns: dict[str, int] = {}
         self._left_alone: list[str] = []
         self._gone = Adopted()
         self._lock = threading.RLock()
@@ -96,9 +95,8 @@ class Adopter:
             return
         if not only_new:
             self._later.clear()
-            self._unmarked_since_ns.clear()
-            for name in self._unnamed_since_ns.keys() - set(names):
-                del self._unnamed_since_ns[name]
+            for name in self._unfinished_since_ns.keys() - set(names):
+                del self._unfinished_since_ns[name]
         met = self._seen | self._later
         if only_new:
             met |= self._siblings.keys()
@@ -216,8 +214,7 @@ class Adopter:
             self._siblings[name] = Sibling(self._root.child(name), name, clock=self._clock)
         except FileNotFoundError:
             # One without the mark is being made, about to go, or delivers its own.
-            now_ns = self._clock.monotonic_ns()
-            if now_ns - self._unmarked_since_ns.setdefault(name, now_ns) < _MAKING_NS:
+            if self._may_be_in_the_making(name):
                 self._later.discard(name)
         except (StreamgaugeError, OSError) as error:
             told = f"the live spool {name} cannot be delivered from here: {error}"
@@ -225,8 +222,7 @@ class Adopter:
 
     def _tidy(self, name: str) -> None:
         # Whoever is making it would find it gone between two steps, and have to begin again.
-        now_ns = self._clock.monotonic_ns()
-        if now_ns - self._unnamed_since_ns.setdefault(name, now_ns) < _MAKING_NS:
+        if self._may_be_in_the_making(name):
             return
         try:
             tidy_remains(self._root, name)
@@ -234,6 +230,10 @@ class Adopter:
             return
         except (StreamgaugeError, OSError) as error:
             self._leave_alone(name, error)
+
+    def _may_be_in_the_making(self, name: str) -> bool:
+        now_ns = self._clock.monotonic_ns()
+        return now_ns - self._unfinished_since_ns.setdefault(name, now_ns) < _MAKING_NS
 
     def _leave_alone(self, name: str, reason: object) -> None:
         if isinstance(reason, OSError) and reason.errno in _PASSING:
